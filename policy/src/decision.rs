@@ -1,0 +1,93 @@
+//! What the policy said of a call.
+
+/// Whether a call may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The call may be forwarded.
+    Allow,
+    /// The call is refused.
+    Deny,
+}
+
+impl Verdict {
+    /// The word that stands in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// Why a decision came out as it did: a closed list of codes, the record's column `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Nothing stood against the call.
+    Allowed,
+    /// The message could be read in two ways, or not at all.
+    Malformed,
+    /// The server's profile does not allow these arguments.
+    Arguments,
+    /// The grant has no policy.
+    NoPolicy,
+    /// The tool is hidden.
+    Hidden,
+    /// The policy does not list the tool and its default is deny.
+    DefaultDeny,
+    /// A `require` predicate did not hold.
+    RequireFailed,
+    /// A `deny_if` predicate held.
+    DenyIf,
+    /// A value had a type that the operator cannot compare.
+    TypeMismatch,
+    /// A limit is used up.
+    LimitExceeded,
+    /// The amount of a limit is missing, negative or not a number.
+    BadAmount,
+    /// A value that a limit counts by is missing.
+    MissingKey,
+    /// The grant holds as many live counters as it may.
+    CounterCapacity,
+    /// A person must approve, and nobody can be asked.
+    ApprovalUnavailable,
+    /// The decision could not be made durable in time.
+    Unrecorded,
+}
+
+impl Reason {
+    /// The code that stands in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Malformed => "malformed",
+            Self::Arguments => "arguments",
+            Self::NoPolicy => "no_policy",
+            Self::Hidden => "hidden",
+            Self::DefaultDeny => "default_deny",
+            Self::RequireFailed => "require_failed",
+            Self::DenyIf => "deny_if",
+            Self::TypeMismatch => "type_mismatch",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::BadAmount => "bad_amount",
+            Self::MissingKey => "missing_key",
+            Self::CounterCapacity => "counter_capacity",
+            Self::ApprovalUnavailable => "approval_unavailable",
+            Self::Unrecorded => "unrecorded",
+        }
+    }
+}
+
+/// A verdict, the rule that gave it, and the text for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Allow or deny.
+    pub verdict: Verdict,
+    /// The code for the verdict.
+    pub reason: Reason,
+    /// The rule that decided, empty when allowed (DESIGN 5.4 lists the forms).
+    pub rule: std::sync::Arc<str>,
+    /// What the caller is told, empty when allowed.
+    pub message: std::sync::Arc<str>,
+    /// Milliseconds until the limit that denied frees a place, where that is known.
+    pub retry_after_ms: Option<u64>,
+}

@@ -1,0 +1,45 @@
+//! One JSON value as a policy sees it: borrowed from the message, numbers kept exactly as written.
+
+use std::borrow::Cow;
+
+/// A JSON value. Strings borrow from the message unless they held an escape.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value<'a> {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// Any number, exact.
+    Number(Number<'a>),
+    /// A string, unescaped.
+    String(Cow<'a, str>),
+    /// An array.
+    Array(Vec<Value<'a>>),
+    /// An object without duplicate keys.
+    Object(Object<'a>),
+}
+
+/// A number without rounding: the common case is a machine integer, everything else keeps its text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Number<'a> {
+    /// A number whose canonical text is exactly this integer.
+    Integer(i64),
+    /// Any other spelling: `7.0`, `7e0`, `-0`, `18446744073709551616`, kept as it stood.
+    Decimal(Cow<'a, str>),
+}
+
+/// The members of an object in the order they stood; keys are unique.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, Value<'a>)>);
+
+impl<'a> Object<'a> {
+    /// The value of `key`, if present.
+    pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+    }
+
+    /// The members in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value<'a>)> {
+        self.0.iter().map(|(k, v)| (k.as_ref(), v))
+    }
+}

@@ -1,0 +1,1 @@
+//! TLS, HTTP, MCP, upstreams, grants: the life of a call

@@ -1,0 +1,1 @@
+//! The record run again: what-if under a candidate, and SQL over the record
