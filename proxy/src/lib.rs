@@ -1,1 +1,9 @@
-//! TLS, HTTP, MCP, upstreams, grants: the life of a call
+//! TLS, HTTP, MCP, upstreams, grants: the life of a call.
+//!
+//! This crate never forwards what it did not judge and record, never evaluates a policy by itself (it asks
+//! `weir-policy`), never prints, and never reads the environment.
+
+pub mod leave;
+pub mod listing;
+pub mod sse;
+pub mod upstream;
