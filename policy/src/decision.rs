@@ -1,5 +1,7 @@
 //! What the policy said of a call.
 
+use crate::Text;
+
 /// Whether a call may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -79,15 +81,45 @@ impl Reason {
 
 /// A verdict, the rule that gave it, and the text for the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct Decision {
     /// Allow or deny.
     pub verdict: Verdict,
     /// The code for the verdict.
     pub reason: Reason,
     /// The rule that decided, empty when allowed (DESIGN 5.4 lists the forms).
-    pub rule: std::sync::Arc<str>,
+    pub rule: Text,
     /// What the caller is told, empty when allowed.
-    pub message: std::sync::Arc<str>,
+    pub message: Text,
     /// Milliseconds until the limit that denied frees a place, where that is known.
     pub retry_after_ms: Option<u64>,
+}
+
+impl Decision {
+    /// Nothing stands against the call.
+    pub const fn allow() -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            reason: Reason::Allowed,
+            rule: Text::EMPTY,
+            message: Text::EMPTY,
+            retry_after_ms: None,
+        }
+    }
+
+    /// The call is refused by `rule`; `message` is public.
+    pub fn deny(reason: Reason, rule: impl Into<Text>, message: impl Into<Text>) -> Self {
+        Self {
+            verdict: Verdict::Deny,
+            reason,
+            rule: rule.into(),
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// Whether the call may pass.
+    pub fn is_allow(&self) -> bool {
+        self.verdict == Verdict::Allow
+    }
 }

@@ -4,10 +4,24 @@
 //! bytes, context and time come in as values, a decision goes out. The live proxy and replay go
 //! through the same door, so they cannot disagree.
 
+mod counters;
 mod decision;
+mod digest;
+mod evaluate;
+mod judge;
+mod policy;
+mod problem;
 mod reading;
+mod text;
 mod value;
 
+pub use counters::{Counters, LimitCount, Reservation};
 pub use decision::{Decision, Reason, Verdict};
+pub use digest::{Digest, NotADigest};
+pub use evaluate::{Admission, Evaluation, evaluate};
+pub use judge::{ENGINE, Judgement, judge};
+pub use policy::Policy;
+pub use problem::{Problem, Problems, Severity};
 pub use reading::{Arguments, Context, Micros, Reading, ReadingRole, Resolution, Risk};
+pub use text::Text;
 pub use value::{Number, Object, Value};

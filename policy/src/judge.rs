@@ -1,0 +1,27 @@
+//! The one door from a parsed call to a decision, for the live proxy and for replay alike.
+
+use crate::{Context, Counters, Decision, Micros, Policy, Reservation, Resolution, evaluate};
+
+/// The version of the evaluation semantics, the record's column `engine`.
+pub const ENGINE: &str = "1";
+
+/// A decision, and what it took from the counters.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Judgement {
+    /// The decision.
+    pub decision: Decision,
+    /// What the call took, if it took anything.
+    pub reservation: Option<Reservation>,
+}
+
+/// Judges a call: its rules, then its limits at `decided_at`.
+pub fn judge(
+    policy: Option<&Policy>,
+    resolution: &Resolution<'_>,
+    context: &Context<'_>,
+    counters: &mut Counters,
+    decided_at: Micros,
+) -> Judgement {
+    counters.settle(evaluate(policy, resolution, context), decided_at)
+}
