@@ -9,9 +9,12 @@ mod decision;
 mod digest;
 mod evaluate;
 mod judge;
+mod malformed;
+mod message;
 mod policy;
 mod problem;
 mod reading;
+mod strict;
 mod text;
 mod value;
 
@@ -20,6 +23,10 @@ pub use decision::{Decision, Reason, Verdict};
 pub use digest::{Digest, NotADigest};
 pub use evaluate::{Admission, Evaluation, evaluate};
 pub use judge::{ENGINE, Judgement, judge};
+pub use malformed::{Flaw, Malformed};
+pub use message::{
+    Answer, Ask, AskKind, Id, Message, Notification, Request, Response, known_method,
+};
 pub use policy::Policy;
 pub use problem::{Problem, Problems, Severity};
 pub use reading::{Arguments, Context, Micros, Reading, ReadingRole, Resolution, Risk};

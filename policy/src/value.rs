@@ -1,5 +1,7 @@
 //! One JSON value as a policy sees it: borrowed from the message, numbers kept exactly as written.
 
+mod json;
+
 use std::borrow::Cow;
 
 /// A JSON value. Strings borrow from the message unless they held an escape.

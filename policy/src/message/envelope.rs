@@ -1,0 +1,265 @@
+//! From bytes to a message: the envelope's members, and what must hold between them.
+
+use std::borrow::Cow;
+
+use super::method::needs_id;
+use super::{Answer, Id, Message, Notification, Request, Response};
+use crate::malformed::{Flaw, INVALID_PARAMS, Malformed};
+use crate::strict::{self, Fault, Reader};
+use crate::{Number, Object, Value};
+
+/// The envelope's own keys.
+const ENVELOPE: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// The keys of `params` that decide what a message does.
+const PARAMS: [&str; 11] = [
+    "name",
+    "arguments",
+    "uri",
+    "_meta",
+    "task",
+    "taskId",
+    "inputResponses",
+    "requestState",
+    "protocolVersion",
+    "capabilities",
+    "clientInfo",
+];
+
+/// The members as they stood, each at most once.
+#[derive(Default)]
+struct Envelope<'a> {
+    version: Option<Value<'a>>,
+    id: Option<(Value<'a>, Id<'a>)>,
+    method: Option<Value<'a>>,
+    params: Option<Value<'a>>,
+    arguments_raw: Option<&'a str>,
+    result: Option<Value<'a>>,
+    error: Option<Value<'a>>,
+    /// Keys outside the protocol; kept only to find duplicates among them.
+    others: Object<'a>,
+    /// The first key that could be read in two ways, and the code of its place.
+    flaw: Option<(Flaw, i32, usize)>,
+}
+
+pub(super) fn read(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
+    let text = strict::text(bytes).map_err(malformed)?;
+    let mut reader = Reader::new(text);
+    reader.space();
+    if reader.peek() != Some(b'{') {
+        return Err(not_an_object(reader));
+    }
+    let envelope = Envelope::read(&mut reader).map_err(malformed)?;
+    envelope.message()
+}
+
+fn malformed(fault: Fault) -> Malformed {
+    Malformed {
+        at: Some(fault.at),
+        ..Malformed::new(fault.flaw)
+    }
+}
+
+/// Why a text that does not begin as an object is no message: a batch, another value, or no JSON.
+fn not_an_object(mut reader: Reader<'_>) -> Malformed {
+    let flaw = if reader.peek() == Some(b'[') {
+        Flaw::Batch
+    } else {
+        Flaw::NotAnObject
+    };
+    match reader.value(0).and_then(|_| reader.end()) {
+        Ok(()) => Malformed::new(flaw),
+        Err(fault) => malformed(fault),
+    }
+}
+
+impl<'a> Envelope<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        let mut envelope = Self::default();
+        reader.open(0)?;
+        if !reader.take(b'}') {
+            loop {
+                let key = reader.key()?;
+                envelope.member(reader, key)?;
+                if reader.close_member()? {
+                    break;
+                }
+            }
+        }
+        reader.end()?;
+        if envelope.others.repeats_late() {
+            envelope.flaw(
+                Flaw::DuplicateKey,
+                Flaw::DuplicateKey.code(),
+                reader.position(),
+            );
+        }
+        // A duplicate deeper down is one of the parameters (or of an answer): the envelope's own
+        // keys were compared as they came.
+        if let (None, Some(at)) = (envelope.flaw, reader.duplicate) {
+            envelope.flaw = Some((Flaw::DuplicateKey, INVALID_PARAMS, at));
+        }
+        Ok(envelope)
+    }
+
+    fn member(&mut self, reader: &mut Reader<'a>, key: Cow<'a, str>) -> Result<(), Fault> {
+        let start = reader.position();
+        let duplicate = match key.as_ref() {
+            "jsonrpc" => self.version.replace(reader.value(1)?).is_some(),
+            "id" => {
+                let value = reader.value(1)?;
+                let id = Id {
+                    raw: reader.since(start),
+                    span: start..reader.position(),
+                };
+                self.id.replace((value, id)).is_some()
+            }
+            "method" => self.method.replace(reader.value(1)?).is_some(),
+            "params" if reader.peek() == Some(b'{') => {
+                let params = self.params(reader)?;
+                self.params.replace(Value::Object(params)).is_some()
+            }
+            "params" => self.params.replace(reader.value(1)?).is_some(),
+            "result" => self.result.replace(reader.value(1)?).is_some(),
+            "error" => self.error.replace(reader.value(1)?).is_some(),
+            other => {
+                if differs_by_case(other, &ENVELOPE) {
+                    self.flaw(Flaw::AmbiguousKey, Flaw::AmbiguousKey.code(), start);
+                }
+                let duplicate = self.others.repeats(other);
+                self.others.0.push((key, reader.value(1)?));
+                duplicate
+            }
+        };
+        if duplicate {
+            self.flaw(Flaw::DuplicateKey, Flaw::DuplicateKey.code(), start);
+        }
+        Ok(())
+    }
+
+    /// The object at `params`, noting where `arguments` stands.
+    fn params(&mut self, reader: &mut Reader<'a>) -> Result<Object<'a>, Fault> {
+        let mut params = Object(Vec::with_capacity(3));
+        reader.open(1)?;
+        if reader.take(b'}') {
+            return Ok(params);
+        }
+        loop {
+            let key = reader.key()?;
+            let start = reader.position();
+            let value = reader.value(2)?;
+            if key == "arguments" {
+                self.arguments_raw = Some(reader.since(start));
+            } else if !PARAMS.contains(&key.as_ref()) && differs_by_case(&key, &PARAMS) {
+                self.flaw(Flaw::AmbiguousKey, INVALID_PARAMS, start);
+            }
+            if params.repeats(&key) {
+                self.flaw(Flaw::DuplicateKey, INVALID_PARAMS, start);
+            }
+            params.0.push((key, value));
+            if reader.close_member()? {
+                break;
+            }
+        }
+        if params.repeats_late() {
+            self.flaw(Flaw::DuplicateKey, INVALID_PARAMS, reader.position());
+        }
+        Ok(params)
+    }
+
+    fn flaw(&mut self, flaw: Flaw, code: i32, at: usize) {
+        self.flaw.get_or_insert((flaw, code, at));
+    }
+
+    /// The message these members make, if they make exactly one.
+    fn message(self) -> Result<Message<'a>, Malformed> {
+        let id = self.readable_id();
+        let refuse = |flaw: Flaw| Malformed {
+            id: id.clone(),
+            ..Malformed::new(flaw)
+        };
+        if let Some((flaw, code, at)) = self.flaw {
+            return Err(Malformed {
+                code,
+                at: Some(at),
+                ..refuse(flaw)
+            });
+        }
+        if !matches!(&self.version, Some(Value::String(version)) if version == "2.0") {
+            return Err(refuse(Flaw::Version));
+        }
+        match (self.method, self.result, self.error) {
+            (Some(Value::String(method)), None, None) => {
+                let params = match self.params {
+                    None => None,
+                    Some(Value::Object(params)) => Some(params),
+                    Some(_) => return Err(refuse(Flaw::Params)),
+                };
+                match self.id {
+                    Some((value, id)) if is_id(&value, id.raw) => Ok(Message::Request(Request {
+                        id,
+                        method,
+                        params,
+                        arguments_raw: self.arguments_raw,
+                    })),
+                    Some(_) => Err(refuse(Flaw::Id)),
+                    None if needs_id(&method) => Err(refuse(Flaw::MissingId)),
+                    None => Ok(Message::Notification(Notification { method, params })),
+                }
+            }
+            (None, Some(result), None) => answer(self.id, Answer::Result(result)).map_err(refuse),
+            (None, None, Some(error)) => answer(self.id, Answer::Error(error)).map_err(refuse),
+            (None, None, None) => Err(refuse(Flaw::Method)),
+            (Some(_), None, None) => Err(refuse(Flaw::Method)),
+            (_, _, _) => Err(refuse(Flaw::ResultInRequest)),
+        }
+    }
+
+    /// The id for an error's answer: only where the envelope left no doubt which one is meant.
+    fn readable_id(&self) -> Option<String> {
+        let certain = !matches!(self.flaw, Some((_, code, _)) if code != INVALID_PARAMS);
+        match &self.id {
+            Some((value, id)) if certain && is_id(value, id.raw) => Some(id.raw.to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn answer<'a>(id: Option<(Value<'a>, Id<'a>)>, answer: Answer<'a>) -> Result<Message<'a>, Flaw> {
+    match (id, &answer) {
+        (Some((Value::Null, id)), Answer::Error(_)) => {
+            Ok(Message::Response(Response { id, answer }))
+        }
+        (Some((value, id)), _) if is_id(&value, id.raw) => {
+            Ok(Message::Response(Response { id, answer }))
+        }
+        (Some(_), _) => Err(Flaw::Id),
+        (None, _) => Err(Flaw::MissingId),
+    }
+}
+
+/// A string, or an integer in its only spelling.
+fn is_id(value: &Value<'_>, raw: &str) -> bool {
+    match value {
+        Value::String(_) | Value::Number(Number::Integer(_)) => true,
+        Value::Number(Number::Decimal(_)) => {
+            raw != "-0" && raw.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+        }
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// Whether some reader that ignores case would take `key` for one of `known`. Besides ASCII, two
+/// letters fold into it under Unicode's rules, and at least one widely used reader folds them.
+fn differs_by_case(key: &str, known: &[&str]) -> bool {
+    known.iter().any(|name| {
+        let mut folded = key.chars().map(|c| match c {
+            '\u{17f}' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        });
+        name.chars()
+            .all(|c| folded.next() == Some(c.to_ascii_lowercase()))
+            && folded.next().is_none()
+    })
+}

@@ -1,0 +1,375 @@
+//! The strict reader: JSON that can be read in only one way, in one pass, borrowed from the text.
+//!
+//! Servers disagree about duplicate keys, half surrogate pairs, `NaN`, numbers beyond a double and
+//! what follows the message (DESIGN 5.6); whatever two of them could read differently is refused here.
+
+use std::borrow::Cow;
+
+use crate::malformed::Flaw;
+use crate::{Number, Object, Value};
+
+/// Objects and arrays may be nested this deep.
+pub(crate) const DEPTH_MAX: usize = 64;
+
+/// One text may hold this many values: a value costs memory that its two bytes of text do not show.
+pub(crate) const VALUES_MAX: usize = 1 << 18;
+
+/// Up to this many members a key is compared with those before it; beyond, all keys are sorted once.
+const SCAN_MAX: usize = 16;
+
+/// A cursor over one JSON text.
+pub(crate) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    values: usize,
+    /// Where the first object with a duplicate key ends, if there was one. Reading goes on, so that
+    /// whether the text is JSON at all is known first and the request's id can still be named.
+    pub(crate) duplicate: Option<usize>,
+}
+
+/// What was wrong, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) flaw: Flaw,
+    pub(crate) at: usize,
+}
+
+/// `bytes` as text, if they are UTF-8 without a byte order mark.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|error| Fault {
+        flaw: Flaw::NotUtf8,
+        at: error.valid_up_to(),
+    })?;
+    if text.starts_with('\u{feff}') {
+        return Err(Fault {
+            flaw: Flaw::ByteOrderMark,
+            at: 0,
+        });
+    }
+    Ok(text)
+}
+
+/// The one value that `text` holds.
+pub(crate) fn value(text: &str) -> Result<Value<'_>, Fault> {
+    let mut reader = Reader::new(text);
+    reader.space();
+    let value = reader.value(0)?;
+    reader.end()?;
+    match reader.duplicate {
+        Some(at) => Err(Fault {
+            flaw: Flaw::DuplicateKey,
+            at,
+        }),
+        None => Ok(value),
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            values: 0,
+            duplicate: None,
+        }
+    }
+
+    /// How far the reader is.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The text from `start` to here. Both are places between tokens, so the slice exists.
+    pub(crate) fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// The next byte, unread.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Passes white space.
+    pub(crate) fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Nothing but white space may follow.
+    pub(crate) fn end(&mut self) -> Result<(), Fault> {
+        self.space();
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            self.fault(Flaw::TrailingBytes)
+        }
+    }
+
+    /// Takes `byte` if it is next.
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
+        let next = self.peek() == Some(byte);
+        self.at += usize::from(next);
+        next
+    }
+
+    /// `flaw`, here.
+    pub(crate) fn fault<T>(&self, flaw: Flaw) -> Result<T, Fault> {
+        Err(Fault { flaw, at: self.at })
+    }
+
+    /// A value inside `depth` containers.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Value<'a>, Fault> {
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return self.fault(Flaw::TooManyValues);
+        }
+        match self.peek() {
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'{') => self.object(depth).map(Value::Object),
+            Some(b'[') => self.array(depth).map(Value::Array),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            Some(b't') => self.word("true", Value::Bool(true)),
+            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b'n') => self.word("null", Value::Null),
+            _ => self.fault(Flaw::NotJson),
+        }
+    }
+
+    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, Fault> {
+        if self.text.as_bytes().get(self.at..self.at + word.len()) != Some(word.as_bytes()) {
+            return self.fault(Flaw::NotJson);
+        }
+        self.at += word.len();
+        Ok(value)
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Vec<Value<'a>>, Fault> {
+        self.open(depth)?;
+        let mut elements = Vec::new();
+        if self.take(b']') {
+            return Ok(elements);
+        }
+        loop {
+            elements.push(self.value(depth + 1)?);
+            self.space();
+            if self.take(b']') {
+                return Ok(elements);
+            }
+            self.comma()?;
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Object<'a>, Fault> {
+        self.open(depth)?;
+        let mut object = Object(Vec::new());
+        if self.take(b'}') {
+            return Ok(object);
+        }
+        loop {
+            let key = self.key()?;
+            if object.repeats(&key) {
+                self.duplicate.get_or_insert(self.at);
+            }
+            let value = self.value(depth + 1)?;
+            object.0.push((key, value));
+            if self.close_member()? {
+                break;
+            }
+        }
+        if object.repeats_late() {
+            self.duplicate.get_or_insert(self.at);
+        }
+        Ok(object)
+    }
+
+    /// Enters a container inside `depth` others.
+    pub(crate) fn open(&mut self, depth: usize) -> Result<(), Fault> {
+        if depth >= DEPTH_MAX {
+            return self.fault(Flaw::TooDeep);
+        }
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    /// A key and its colon; the reader then stands at the value.
+    pub(crate) fn key(&mut self) -> Result<Cow<'a, str>, Fault> {
+        if self.peek() != Some(b'"') {
+            return self.fault(Flaw::NotJson);
+        }
+        let key = self.string()?;
+        self.space();
+        if !self.take(b':') {
+            return self.fault(Flaw::NotJson);
+        }
+        self.space();
+        Ok(key)
+    }
+
+    /// What follows a member: true at the end of the object, false where another member must follow.
+    pub(crate) fn close_member(&mut self) -> Result<bool, Fault> {
+        self.space();
+        if self.take(b'}') {
+            return Ok(true);
+        }
+        self.comma()?;
+        Ok(false)
+    }
+
+    fn comma(&mut self) -> Result<(), Fault> {
+        if !self.take(b',') {
+            return self.fault(Flaw::NotJson);
+        }
+        self.space();
+        Ok(())
+    }
+
+    /// A string, from its opening quote; borrowed unless it holds an escape.
+    fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+        self.at += 1;
+        let start = self.at;
+        self.plain();
+        if self.peek() == Some(b'"') {
+            let plain = self.since(start);
+            self.at += 1;
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut unescaped = String::from(self.since(start));
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Cow::Owned(unescaped));
+                }
+                Some(b'\\') => unescaped.push(self.escape()?),
+                _ => return self.fault(Flaw::NotJson),
+            }
+            let start = self.at;
+            self.plain();
+            unescaped.push_str(self.since(start));
+        }
+    }
+
+    /// Passes characters that stand for themselves.
+    fn plain(&mut self) {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let run = rest
+            .iter()
+            .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
+        self.at += run.unwrap_or(rest.len());
+    }
+
+    /// The character that an escape stands for.
+    fn escape(&mut self) -> Result<char, Fault> {
+        self.at += 1;
+        let letter = self.peek();
+        self.at += 1;
+        Ok(match letter {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => return self.code_point(),
+            _ => return self.fault(Flaw::NotJson),
+        })
+    }
+
+    fn code_point(&mut self) -> Result<char, Fault> {
+        let first = self.hex4()?;
+        if !(0xd800..0xe000).contains(&first) {
+            return char::from_u32(first).map_or_else(|| self.fault(Flaw::NotJson), Ok);
+        }
+        if first >= 0xdc00 || !self.take(b'\\') || !self.take(b'u') {
+            return self.fault(Flaw::LoneSurrogate);
+        }
+        let second = self.hex4()?;
+        if !(0xdc00..0xe000).contains(&second) {
+            return self.fault(Flaw::LoneSurrogate);
+        }
+        let point = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+        char::from_u32(point).map_or_else(|| self.fault(Flaw::LoneSurrogate), Ok)
+    }
+
+    fn hex4(&mut self) -> Result<u32, Fault> {
+        let mut point = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|b| char::from(b).to_digit(16));
+            let Some(digit) = digit else {
+                return self.fault(Flaw::NotJson);
+            };
+            point = point * 16 + digit;
+            self.at += 1;
+        }
+        Ok(point)
+    }
+
+    fn number(&mut self) -> Result<Number<'a>, Fault> {
+        let start = self.at;
+        let negative = self.take(b'-');
+        let whole = self.digits();
+        if whole == 0 || (whole > 1 && self.text.as_bytes().get(self.at - whole) == Some(&b'0')) {
+            return self.fault(Flaw::NotJson);
+        }
+        let mut integer = true;
+        if self.take(b'.') {
+            integer = false;
+            if self.digits() == 0 {
+                return self.fault(Flaw::NotJson);
+            }
+        }
+        let mut exponent = false;
+        if let Some(b'e' | b'E') = self.peek() {
+            (integer, exponent) = (false, true);
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            if self.digits() == 0 {
+                return self.fault(Flaw::NotJson);
+            }
+        }
+        let text = self.since(start);
+        if integer && !(negative && text == "-0") {
+            if let Ok(integer) = text.parse() {
+                return Ok(Number::Integer(integer));
+            }
+        }
+        if (exponent || whole > 300) && !text.parse::<f64>().is_ok_and(f64::is_finite) {
+            return self.fault(Flaw::NumberOverflow);
+        }
+        Ok(Number::Decimal(Cow::Borrowed(text)))
+    }
+
+    /// Passes digits; how many.
+    fn digits(&mut self) -> usize {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        self.at - start
+    }
+}
+
+/// Finding duplicate keys while an object is built. Small objects are scanned; the keys of large ones
+/// are sorted once, not hashed, so that the worst case stays the same whatever keys the caller picks.
+impl Object<'_> {
+    /// Whether `key` is already there; only asked while the object is small.
+    pub(crate) fn repeats(&self, key: &str) -> bool {
+        self.0.len() < SCAN_MAX && self.0.iter().any(|(k, _)| k == key)
+    }
+
+    /// Whether an object that outgrew the scan has a key twice.
+    pub(crate) fn repeats_late(&self) -> bool {
+        if self.0.len() <= SCAN_MAX {
+            return false;
+        }
+        let mut keys: Vec<&str> = self.0.iter().map(|(key, _)| key.as_ref()).collect();
+        keys.sort_unstable();
+        keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+    }
+}
