@@ -1,0 +1,51 @@
+//! What a user can ask of the binary: one module per command.
+
+mod completions;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::terminal;
+
+/// Judge, record and replay what agents do through MCP servers.
+///
+/// Weir stands between agents and their MCP servers. It ends the TLS connection, judges every tool call by a
+/// policy, writes the call and the decision down before anything is forwarded, and can later run the whole record
+/// again under another policy to show what would have changed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weir",
+    version,
+    styles = terminal::HELP,
+    after_help = "Start here:\n  weir demo                     see the whole loop on an embedded NAS, in under 20 s\n  \
+                  weir init my-weir             make a configuration that serves at once\n  \
+                  weir help replay              what a candidate policy would have changed\n\n\
+                  Exit codes: 0 done, 2 bad usage, configuration or policy; `weir replay` has six of its own."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Token(token::Token),
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Does what was asked; without a command, shows what can be asked.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            None => {
+                terminal::print(&Self::command().render_long_help().ansi().to_string())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Some(Command::Token(command)) => command.run(),
+            Some(Command::Completions(command)) => command.run(),
+        }
+    }
+}
