@@ -1,1 +1,53 @@
-//! The record: schema, journal, segments, and reading it back
+//! The record: every call and its decision, durable before the call is forwarded, sealed to Parquet, read back whole.
+//!
+//! A [`Log`] is the single writer. It gives each entry its place and time, and hands it to a journal whose sync many
+//! entries share; [`Commit::wait`] then yields the [`Permit`] without which nothing is forwarded. Journal files are
+//! sealed into segments in the background. A [`RecordReader`] sees segments and journal as one table, each row once.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use weir_recorder::{Call, Disk, Finish, Outcome, RecordOptions, RecordReader, Recorder, Verdict};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("record");
+//! let (recorder, mut log, _) = Recorder::open(RecordOptions::new(&path), Arc::new(Disk))?;
+//! let stamp = log.stamp(1_763_800_000_000_000);
+//! let call = Call { verdict: Verdict::Allow, tool: Some("vm_stop"), ..Call::default() };
+//! let permit = log.decide(stamp, &call).wait_blocking()?.ok_or("denied")?;
+//! // … forward the call, then:
+//! let finish = Finish::<&str> { outcome: Outcome::Ok, ..Finish::default() };
+//! log.finish(1_763_800_000_250_000, permit.seq(), &finish);
+//! recorder.close()?;
+//!
+//! let rows: usize = RecordReader::open(&path)?.calls(&["tool", "outcome"])?.map(|b| b.map_or(0, |b| b.num_rows())).sum();
+//! assert_eq!(rows, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! This crate never evaluates a policy, never opens a socket, never reads the wall clock, and never says that an entry is
+//! durable before the disk did.
+
+mod call;
+mod commit;
+mod digest;
+mod error;
+mod event;
+mod log;
+mod options;
+mod reader;
+mod recorder;
+mod schema;
+mod storage;
+
+pub use call::{Approval, Call, Direction, Finish, LimitCount, Outcome, Shadow, Verdict};
+pub use commit::{Commit, Permit, Unrecorded};
+pub use digest::DigestKey;
+pub use error::RecordError;
+pub use event::{Event, EventKind};
+pub use log::{Log, Stamp, Void};
+pub use options::{Durability, RecordOptions};
+pub use reader::{CallRow, CallRows, Calls, RecordReader, Segment};
+pub use recorder::{Health, Recorder, Recovered};
+pub use schema::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, calls_schema, events_schema};
+pub use storage::{Disk, Source, Storage, StorageFile};
