@@ -176,7 +176,9 @@ impl Config {
 /// A credential: a header's value that shows itself to nobody.
 fn secret_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), &'static str> {
     let name: HeaderName = name.parse().map_err(|_| "not a header name")?;
-    let mut value: HeaderValue = value.parse().map_err(|_| "a value that cannot stand in a header")?;
+    let mut value: HeaderValue = value
+        .parse()
+        .map_err(|_| "a value that cannot stand in a header")?;
     value.set_sensitive(true);
     Ok((name, value))
 }

@@ -6,7 +6,9 @@
 pub mod config;
 pub mod leave;
 pub mod listing;
+mod serve;
 pub mod sse;
 pub mod upstream;
 
 pub use config::{Config, ConfigProblems};
+pub use serve::{Fault, Ready, ServeError, serve};

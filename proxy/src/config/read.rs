@@ -10,17 +10,27 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{ConfigProblem, ConfigProblems};
 use super::section::{Found, Section, Source, io_words, nearest};
-use super::{Config, GrantConfig, Limits, Listen, RecordConfig, ServerConfig, TlsFiles, secret_header};
+use super::{
+    Config, GrantConfig, Limits, Listen, RecordConfig, ServerConfig, TlsFiles, secret_header,
+};
 use crate::upstream::{Transport, UpstreamLimits, UpstreamSpec};
 
 type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 pub(super) fn load(path: &Path, environment: Environment<'_>) -> Result<Config, ConfigProblems> {
-    let fail = |problems| ConfigProblems { path: path.to_owned(), problems };
+    let fail = |problems| ConfigProblems {
+        path: path.to_owned(),
+        problems,
+    };
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("cannot read the configuration: {}", io_words(&error));
         let hint = Some("`weir init` writes one".to_owned());
-        fail(vec![ConfigProblem { line: 0, column: 0, message, hint }])
+        fail(vec![ConfigProblem {
+            line: 0,
+            column: 0,
+            message,
+            hint,
+        }])
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let source = Source::new(&text, folder);
@@ -35,23 +45,41 @@ pub(super) fn load(path: &Path, environment: Environment<'_>) -> Result<Config, 
     let config = read_root(&root, path, environment);
     drop(root);
     let problems = source.into_problems();
-    if problems.is_empty() { Ok(config) } else { Err(fail(problems)) }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(fail(problems))
+    }
 }
 
 fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) -> Config {
     let listen = read_listen(root.table("listen").as_ref());
     let record = read_record(root, root.table("record").as_ref());
     let admin = root.table("admin").and_then(|section| read_admin(&section));
-    let limits = root.table("limits").map_or_else(Limits::default, |section| read_limits(&section));
+    let limits = root
+        .table("limits")
+        .map_or_else(Limits::default, |section| read_limits(&section));
     let servers = read_servers(&root.tables("server"), &limits, environment);
     let grants = read_grants(&root.tables("grant"), &servers);
     let state = root.string("state").map_or("state", |found| found.value);
     let state = root.source.resolve(state);
     root.finish();
     if servers.is_empty() {
-        root.problem("nothing to serve", Some("add a [[server]] with a `name` and a `url` or a `command`"));
+        root.problem(
+            "nothing to serve",
+            Some("add a [[server]] with a `name` and a `url` or a `command`"),
+        );
     }
-    Config { path: path.to_owned(), listen, state, record, admin, servers, grants, limits }
+    Config {
+        path: path.to_owned(),
+        listen,
+        state,
+        record,
+        admin,
+        servers,
+        grants,
+        limits,
+    }
 }
 
 fn read_listen(section: Option<&Section<'_, '_>>) -> Listen {
@@ -61,19 +89,32 @@ fn read_listen(section: Option<&Section<'_, '_>>) -> Listen {
         hosts: Vec::new(),
         origins: Vec::new(),
     };
-    let Some(section) = section else { return listen };
+    let Some(section) = section else {
+        return listen;
+    };
     if let Some(address) = read_address(section) {
         listen.address = address;
     }
     if let Some(tls) = section.table("tls") {
         match (tls.file("certificate"), tls.file("key")) {
             (Some(certificate), Some(key)) => listen.tls = TlsFiles::Given { certificate, key },
-            _ => tls.problem("`tls` needs both `certificate` and `key`", Some("or leave `tls` out for a local CA")),
+            _ => tls.problem(
+                "`tls` needs both `certificate` and `key`",
+                Some("or leave `tls` out for a local CA"),
+            ),
         }
         tls.finish();
     }
-    listen.hosts = section.strings("hosts").into_iter().map(|found| found.value.to_ascii_lowercase()).collect();
-    listen.origins = section.strings("origins").into_iter().map(|found| found.value.to_ascii_lowercase()).collect();
+    listen.hosts = section
+        .strings("hosts")
+        .into_iter()
+        .map(|found| found.value.to_ascii_lowercase())
+        .collect();
+    listen.origins = section
+        .strings("origins")
+        .into_iter()
+        .map(|found| found.value.to_ascii_lowercase())
+        .collect();
     section.not_yet("client_ca", "grants are opened by `token` for now");
     section.finish();
     listen
@@ -84,7 +125,11 @@ fn read_address(section: &Section<'_, '_>) -> Option<SocketAddr> {
     let address = found.value.parse().ok();
     if address.is_none() {
         let hint = Some("write it as \"127.0.0.1:8443\" or \"[::1]:8443\"".to_owned());
-        section.source.problem(&found.span, format!("`{}` is not an address with a port", found.value), hint);
+        section.source.problem(
+            &found.span,
+            format!("`{}` is not an address with a port", found.value),
+            hint,
+        );
     }
     address
 }
@@ -95,7 +140,11 @@ fn read_admin(section: &Section<'_, '_>) -> Option<SocketAddr> {
         && address.is_some_and(|address| !address.ip().is_loopback())
     {
         let hint = Some("use 127.0.0.1: it has neither TLS nor a token yet".to_owned());
-        section.source.problem(&found.span, "the admin address must be a loopback address", hint);
+        section.source.problem(
+            &found.span,
+            "the admin address must be a loopback address",
+            hint,
+        );
     }
     section.finish();
     address
@@ -111,11 +160,15 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
         commit_wait_max: Duration::from_secs(5),
         gaps_start_empty: false,
     };
-    let Some(section) = section else { return record };
+    let Some(section) = section else {
+        return record;
+    };
     if let Some(path) = section.string("path") {
         record.path = section.source.resolve(path.value);
     }
-    record.node = section.string("node").and_then(|found| read_name(section, "node", &found));
+    record.node = section
+        .string("node")
+        .and_then(|found| read_name(section, "node", &found));
     record.interval = read_durability(section);
     if let Some(seal) = section.table("seal") {
         record.seal_rows = seal.number("rows", 1..10_000_000, record.seal_rows as u64) as usize;
@@ -127,7 +180,11 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
         match gaps.value {
             "full" => {}
             "empty" => record.gaps_start_empty = true,
-            other => section.source.problem(&gaps.span, format!("`gaps` is \"full\" or \"empty\", not `{other}`"), None),
+            other => section.source.problem(
+                &gaps.span,
+                format!("`gaps` is \"full\" or \"empty\", not `{other}`"),
+                None,
+            ),
         }
     }
     section.not_yet("anchor", "checkpoints come with a later version");
@@ -173,7 +230,11 @@ fn read_limits(section: &Section<'_, '_>) -> Limits {
     limits
 }
 
-fn read_servers(sections: &[Section<'_, '_>], limits: &Limits, environment: Environment<'_>) -> Vec<ServerConfig> {
+fn read_servers(
+    sections: &[Section<'_, '_>],
+    limits: &Limits,
+    environment: Environment<'_>,
+) -> Vec<ServerConfig> {
     let mut servers: Vec<ServerConfig> = Vec::new();
     for section in sections {
         let server = read_server(section, limits, environment);
@@ -185,14 +246,24 @@ fn read_servers(sections: &[Section<'_, '_>], limits: &Limits, environment: Envi
     servers
 }
 
-fn read_server(section: &Section<'_, '_>, limits: &Limits, environment: Environment<'_>) -> ServerConfig {
+fn read_server(
+    section: &Section<'_, '_>,
+    limits: &Limits,
+    environment: Environment<'_>,
+) -> ServerConfig {
     let found = section.needed_string("name", "it becomes the path `/<name>/mcp`");
     let name = read_name(section, "server", &found).unwrap_or_default();
     let headers = read_headers(section, environment);
     let transport = read_transport(section, environment);
     section.not_yet("redact", "arguments are recorded as they came");
-    section.not_yet("audit", "calls are recorded with arguments, without results");
-    section.not_yet("outcome", "a reply goes out even if its outcome cannot be written");
+    section.not_yet(
+        "audit",
+        "calls are recorded with arguments, without results",
+    );
+    section.not_yet(
+        "outcome",
+        "a reply goes out even if its outcome cannot be written",
+    );
     section.finish();
     let limits = UpstreamLimits {
         connect_timeout: limits.connect_timeout,
@@ -202,7 +273,12 @@ fn read_server(section: &Section<'_, '_>, limits: &Limits, environment: Environm
         in_flight_max: limits.in_flight_max,
         children_max: limits.sessions_max.min(64),
     };
-    let upstream = UpstreamSpec { server: Arc::from(name.as_str()), transport, headers, limits };
+    let upstream = UpstreamSpec {
+        server: Arc::from(name.as_str()),
+        transport,
+        headers,
+        limits,
+    };
     ServerConfig { name, upstream }
 }
 
@@ -214,18 +290,38 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
     let directory = section.string("directory").map_or(".", |found| found.value);
     let directory = section.source.resolve(directory);
     match (url, command.is_empty()) {
-        (Some(url), true) => Transport::Http { url: read_url(section, &url), ca },
+        (Some(url), true) => Transport::Http {
+            url: read_url(section, &url),
+            ca,
+        },
         (None, false) => {
-            let command = command.into_iter().map(|part| part.value.to_owned()).collect();
-            Transport::Stdio { command, environment: variables.into_iter().collect(), directory }
+            let command = command
+                .into_iter()
+                .map(|part| part.value.to_owned())
+                .collect();
+            Transport::Stdio {
+                command,
+                environment: variables.into_iter().collect(),
+                directory,
+            }
         }
         (Some(url), false) => {
-            section.source.problem(&url.span, "a server has either a `url` or a `command`, not both", None);
-            Transport::Http { url: http::Uri::default(), ca }
+            section.source.problem(
+                &url.span,
+                "a server has either a `url` or a `command`, not both",
+                None,
+            );
+            Transport::Http {
+                url: http::Uri::default(),
+                ca,
+            }
         }
         (None, true) => {
             section.problem("a server needs a `url` or a `command`", None);
-            Transport::Http { url: http::Uri::default(), ca }
+            Transport::Http {
+                url: http::Uri::default(),
+                ca,
+            }
         }
     }
 }
@@ -233,15 +329,24 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
 fn read_url(section: &Section<'_, '_>, found: &Found<&str>) -> http::Uri {
     let url: Option<http::Uri> = found.value.parse().ok();
     match url {
-        Some(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => url,
+        Some(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => {
+            url
+        }
         _ => {
-            section.source.problem(&found.span, format!("`{}` is not an http or https address", found.value), None);
+            section.source.problem(
+                &found.span,
+                format!("`{}` is not an http or https address", found.value),
+                None,
+            );
             http::Uri::default()
         }
     }
 }
 
-fn read_headers(section: &Section<'_, '_>, environment: Environment<'_>) -> Vec<(http::HeaderName, http::HeaderValue)> {
+fn read_headers(
+    section: &Section<'_, '_>,
+    environment: Environment<'_>,
+) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let mut headers = Vec::new();
     for (name, value) in read_values(section, "headers", environment) {
         match secret_header(&name, &value) {
@@ -253,17 +358,30 @@ fn read_headers(section: &Section<'_, '_>, environment: Environment<'_>) -> Vec<
 }
 
 /// A table of strings, each written out or as `{ env = "NAME" }`.
-fn read_values(section: &Section<'_, '_>, key: &'static str, environment: Environment<'_>) -> BTreeMap<String, String> {
+fn read_values(
+    section: &Section<'_, '_>,
+    key: &'static str,
+    environment: Environment<'_>,
+) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
-    let Some(table) = section.table(key) else { return values };
+    let Some(table) = section.table(key) else {
+        return values;
+    };
     for (name, value) in table.members() {
-        let reference = value.get_ref().get("env").map(|env| (env.span(), env.get_ref().as_str()));
+        let reference = value
+            .get_ref()
+            .get("env")
+            .map(|env| (env.span(), env.get_ref().as_str()));
         let text = match (value.get_ref(), reference) {
             (DeValue::String(text), _) => Some(text.to_string()),
             (DeValue::Table(_), Some((span, Some(variable)))) => {
                 let found = environment(variable);
                 if found.is_none() {
-                    section.source.problem(&span, format!("environment variable `{variable}` is not set"), None);
+                    section.source.problem(
+                        &span,
+                        format!("environment variable `{variable}` is not set"),
+                        None,
+                    );
                 }
                 found
             }
@@ -284,23 +402,43 @@ fn read_grants(sections: &[Section<'_, '_>], servers: &[ServerConfig]) -> Vec<Gr
         let found = section.needed_string("name", "it names the caller in the record");
         let name = read_name(section, "grant", &found).unwrap_or_default();
         if grants.iter().any(|other| other.name == name) {
-            section.source.problem(&found.span, format!("two grants are named `{name}`"), None);
+            section
+                .source
+                .problem(&found.span, format!("two grants are named `{name}`"), None);
         }
         let server = section.needed_string("server", "say which [[server]] it opens");
         let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
         if !server.value.is_empty() && !names.contains(&server.value) {
             let hint = nearest(server.value, &names).map(|near| format!("did you mean `{near}`?"));
-            section.source.problem(&server.span, format!("no [[server]] is named `{}`", server.value), hint);
+            section.source.problem(
+                &server.span,
+                format!("no [[server]] is named `{}`", server.value),
+                hint,
+            );
         }
         let token_sha256 = read_token(section);
-        if grants.iter().any(|other| other.server == server.value && other.token_sha256 == token_sha256) {
-            section.problem(format!("grant `{name}` has the token of another grant of `{}`", server.value), None);
+        if grants
+            .iter()
+            .any(|other| other.server == server.value && other.token_sha256 == token_sha256)
+        {
+            section.problem(
+                format!(
+                    "grant `{name}` has the token of another grant of `{}`",
+                    server.value
+                ),
+                None,
+            );
         }
         let policy: Option<PathBuf> = section.file("policy");
         section.not_yet("shadow", "replay the record under the candidate instead");
         section.not_yet("certificate", "give it a `token`");
         section.finish();
-        grants.push(GrantConfig { name, server: server.value.to_owned(), token_sha256, policy });
+        grants.push(GrantConfig {
+            name,
+            server: server.value.to_owned(),
+            token_sha256,
+            policy,
+        });
     }
     grants
 }
@@ -314,7 +452,11 @@ fn read_token(section: &Section<'_, '_>) -> [u8; 32] {
     };
     let found = token.needed_string("sha256", hint);
     if !found.value.is_empty() && hex::decode_to_slice(found.value, &mut digest).is_err() {
-        token.source.problem(&found.span, "`sha256` must be 64 hexadecimal digits", Some(hint.to_owned()));
+        token.source.problem(
+            &found.span,
+            "`sha256` must be 64 hexadecimal digits",
+            Some(hint.to_owned()),
+        );
     }
     token.finish();
     digest
@@ -327,9 +469,17 @@ fn read_name(section: &Section<'_, '_>, what: &str, found: &Found<&str>) -> Opti
     if name.is_empty() {
         return None;
     }
-    if name.len() > 64 || !name.chars().all(fits) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        let hint = Some("use up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit".to_owned());
-        section.source.problem(&found.span, format!("`{name}` cannot name a {what}"), hint);
+    if name.len() > 64
+        || !name.chars().all(fits)
+        || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        let hint = Some(
+            "use up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit"
+                .to_owned(),
+        );
+        section
+            .source
+            .problem(&found.span, format!("`{name}` cannot name a {what}"), hint);
     }
     Some(name.to_owned())
 }

@@ -22,14 +22,28 @@ pub(super) struct Source<'s> {
 
 impl<'s> Source<'s> {
     pub(super) fn new(text: &'s str, folder: &'s Path) -> Self {
-        Self { text, folder, problems: RefCell::default() }
+        Self {
+            text,
+            folder,
+            problems: RefCell::default(),
+        }
     }
 
-    pub(super) fn problem(&self, span: &Range<usize>, message: impl Into<String>, hint: Option<String>) {
+    pub(super) fn problem(
+        &self,
+        span: &Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        let problem = ConfigProblem { line, column, message: message.into(), hint };
+        let problem = ConfigProblem {
+            line,
+            column,
+            message: message.into(),
+            hint,
+        };
         self.problems.borrow_mut().push((span.start, problem));
     }
 
@@ -61,8 +75,19 @@ pub(super) struct Found<T> {
 }
 
 impl<'t, 's> Section<'t, 's> {
-    pub(super) fn new(source: &'t Source<'s>, name: &str, span: Range<usize>, table: &'t DeTable<'t>) -> Self {
-        Self { source, name: name.to_owned(), span, table, asked: RefCell::default() }
+    pub(super) fn new(
+        source: &'t Source<'s>,
+        name: &str,
+        span: Range<usize>,
+        table: &'t DeTable<'t>,
+    ) -> Self {
+        Self {
+            source,
+            name: name.to_owned(),
+            span,
+            table,
+            asked: RefCell::default(),
+        }
     }
 
     pub(super) fn raw(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
@@ -72,7 +97,8 @@ impl<'t, 's> Section<'t, 's> {
 
     /// Reports a problem at the head of this section.
     pub(super) fn problem(&self, message: impl Into<String>, hint: Option<&str>) {
-        self.source.problem(&self.span, message, hint.map(str::to_owned));
+        self.source
+            .problem(&self.span, message, hint.map(str::to_owned));
     }
 
     fn typed<T>(
@@ -84,10 +110,17 @@ impl<'t, 's> Section<'t, 's> {
         let found = self.raw(key)?;
         let value = read(found.get_ref());
         if value.is_none() {
-            let message = format!("`{key}` in {} must be {wanted}, not {}", self.name, found.get_ref().type_str());
+            let message = format!(
+                "`{key}` in {} must be {wanted}, not {}",
+                self.name,
+                found.get_ref().type_str()
+            );
             self.source.problem(&found.span(), message, None);
         }
-        Some(Found { value: value?, span: found.span() })
+        Some(Found {
+            value: value?,
+            span: found.span(),
+        })
     }
 
     pub(super) fn string(&self, key: &'static str) -> Option<Found<&'t str>> {
@@ -99,14 +132,21 @@ impl<'t, 's> Section<'t, 's> {
         match self.string(key) {
             Some(found) if !found.value.is_empty() => found,
             Some(found) => {
-                self.source.problem(&found.span, format!("`{key}` in {} is empty", self.name), Some(hint.to_owned()));
+                self.source.problem(
+                    &found.span,
+                    format!("`{key}` in {} is empty", self.name),
+                    Some(hint.to_owned()),
+                );
                 found
             }
             None => {
                 if !self.table.contains_key(key) {
                     self.problem(format!("{} has no `{key}`", self.name), Some(hint));
                 }
-                Found { value: "", span: self.span.clone() }
+                Found {
+                    value: "",
+                    span: self.span.clone(),
+                }
             }
         }
     }
@@ -116,10 +156,12 @@ impl<'t, 's> Section<'t, 's> {
         let wanted = format!("a whole number from {} to {}", bounds.start, bounds.end);
         let read = |value: &'t DeValue<'t>| {
             let integer = value.as_integer()?;
-            let number = u64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()?;
+            let number =
+                u64::from_str_radix(&integer.as_str().replace('_', ""), integer.radix()).ok()?;
             (bounds.start <= number && number <= bounds.end).then_some(number)
         };
-        self.typed(key, &wanted, read).map_or(default, |found| found.value)
+        self.typed(key, &wanted, read)
+            .map_or(default, |found| found.value)
     }
 
     /// A span of time such as `"60s"`, longer than nothing.
@@ -128,15 +170,25 @@ impl<'t, 's> Section<'t, 's> {
             let span: jiff::SignedDuration = value.as_str()?.parse().ok()?;
             Duration::try_from(span).ok().filter(|span| !span.is_zero())
         };
-        self.typed(key, "a span of time such as \"60s\"", read).map_or(default, |found| found.value)
+        self.typed(key, "a span of time such as \"60s\"", read)
+            .map_or(default, |found| found.value)
     }
 
     pub(super) fn strings(&self, key: &'static str) -> Vec<Found<&'t str>> {
         let read = |value: &'t DeValue<'t>| {
             let items = value.as_array()?;
-            items.iter().map(|item| Some(Found { value: item.get_ref().as_str()?, span: item.span() })).collect()
+            items
+                .iter()
+                .map(|item| {
+                    Some(Found {
+                        value: item.get_ref().as_str()?,
+                        span: item.span(),
+                    })
+                })
+                .collect()
         };
-        self.typed(key, "an array of strings", read).map_or_else(Vec::new, |found| found.value)
+        self.typed(key, "an array of strings", read)
+            .map_or_else(Vec::new, |found| found.value)
     }
 
     /// A path to a file that is there, resolved against the configuration's folder.
@@ -145,9 +197,17 @@ impl<'t, 's> Section<'t, 's> {
         let path = self.source.resolve(found.value);
         match std::fs::metadata(&path) {
             Ok(there) if there.is_file() => {}
-            Ok(_) => self.source.problem(&found.span, format!("`{}` is not a file", found.value), None),
+            Ok(_) => self.source.problem(
+                &found.span,
+                format!("`{}` is not a file", found.value),
+                None,
+            ),
             Err(error) => {
-                self.source.problem(&found.span, format!("cannot read `{}`: {}", found.value, io_words(&error)), None);
+                self.source.problem(
+                    &found.span,
+                    format!("cannot read `{}`: {}", found.value, io_words(&error)),
+                    None,
+                );
             }
         }
         Some(path)
@@ -155,7 +215,11 @@ impl<'t, 's> Section<'t, 's> {
 
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'t, 's>> {
         let found = self.typed(key, "a table", |value| value.as_table())?;
-        let name = if self.name.is_empty() { format!("`[{key}]`") } else { format!("`{key}` of {}", self.name) };
+        let name = if self.name.is_empty() {
+            format!("`[{key}]`")
+        } else {
+            format!("`{key}` of {}", self.name)
+        };
         Some(Section::new(self.source, &name, found.span, found.value))
     }
 
@@ -163,36 +227,67 @@ impl<'t, 's> Section<'t, 's> {
     pub(super) fn tables(&self, key: &'static str) -> Vec<Section<'t, 's>> {
         let read = |value: &'t DeValue<'t>| {
             let items = value.as_array()?;
-            items.iter().map(|item| Some((item.span(), item.get_ref().as_table()?))).collect::<Option<Vec<_>>>()
+            items
+                .iter()
+                .map(|item| Some((item.span(), item.get_ref().as_table()?)))
+                .collect::<Option<Vec<_>>>()
         };
-        let found = self.typed(key, "an array of tables", read).map_or_else(Vec::new, |found| found.value);
+        let found = self
+            .typed(key, "an array of tables", read)
+            .map_or_else(Vec::new, |found| found.value);
         let name = format!("`[[{key}]]`");
-        found.into_iter().map(|(span, table)| Section::new(self.source, &name, span, table)).collect()
+        found
+            .into_iter()
+            .map(|(span, table)| Section::new(self.source, &name, span, table))
+            .collect()
     }
 
     /// Every member of the table, for those whose keys are the user's own.
-    pub(super) fn members(&self) -> impl Iterator<Item = (Found<&'t str>, &'t Spanned<DeValue<'t>>)> {
-        self.table.iter().map(|(key, value)| (Found { value: key.get_ref().as_ref(), span: key.span() }, value))
+    pub(super) fn members(
+        &self,
+    ) -> impl Iterator<Item = (Found<&'t str>, &'t Spanned<DeValue<'t>>)> {
+        self.table.iter().map(|(key, value)| {
+            (
+                Found {
+                    value: key.get_ref().as_ref(),
+                    span: key.span(),
+                },
+                value,
+            )
+        })
     }
 
     /// A key of the design that this version does not have yet: never ignored in silence.
     pub(super) fn not_yet(&self, key: &'static str, instead: &str) {
         if let Some(found) = self.raw(key) {
             let message = format!("`{key}` in {} is not available yet", self.name);
-            self.source.problem(&found.span(), message, Some(instead.to_owned()));
+            self.source
+                .problem(&found.span(), message, Some(instead.to_owned()));
         }
     }
 
     /// Reports every key nobody asked for.
     pub(super) fn finish(&self) {
         let asked = self.asked.borrow();
-        for key in self.table.keys().filter(|key| !asked.contains(&key.get_ref().as_ref())) {
-            let place = if self.name.is_empty() { "the top level" } else { &self.name };
+        for key in self
+            .table
+            .keys()
+            .filter(|key| !asked.contains(&key.get_ref().as_ref()))
+        {
+            let place = if self.name.is_empty() {
+                "the top level"
+            } else {
+                &self.name
+            };
             let hint = match nearest(key.get_ref(), &asked) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", asked.join(", ")),
             };
-            self.source.problem(&key.span(), format!("unknown key `{}` in {place}", key.get_ref()), Some(hint));
+            self.source.problem(
+                &key.span(),
+                format!("unknown key `{}` in {place}", key.get_ref()),
+                Some(hint),
+            );
         }
     }
 }
@@ -208,7 +303,12 @@ pub(super) fn io_words(error: &std::io::Error) -> String {
 
 /// The known key that `key` was probably meant to be.
 pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
-    known.iter().map(|near| (distance(key, near), *near)).filter(|(far, _)| *far <= 1 + key.len() / 4).min().map(|(_, near)| near)
+    known
+        .iter()
+        .map(|near| (distance(key, near), *near))
+        .filter(|(far, _)| *far <= 1 + key.len() / 4)
+        .min()
+        .map(|(_, near)| near)
 }
 
 /// Edits between two words.
@@ -220,7 +320,11 @@ fn distance(from: &str, to: &str) -> usize {
         for (b, cells) in to.iter().zip(row.windows(2)) {
             let [diagonal, above] = cells else { continue };
             let left = next.last().copied().unwrap_or(0);
-            next.push((diagonal + usize::from(a != *b)).min(above + 1).min(left + 1));
+            next.push(
+                (diagonal + usize::from(a != *b))
+                    .min(above + 1)
+                    .min(left + 1),
+            );
         }
         row = next;
     }

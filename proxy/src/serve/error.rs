@@ -1,0 +1,116 @@
+//! Why the proxy cannot serve, and whose fault that is.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use weir_policy::Problems;
+use weir_recorder::RecordError;
+
+use crate::upstream::ConnectError;
+
+/// Who has to act on a failure; status, log level and retry follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller.
+    Client,
+    /// A server behind Weir.
+    Upstream,
+    /// Whoever runs Weir.
+    Operator,
+    /// Us.
+    Bug,
+}
+
+/// Why the proxy cannot start, or did not stop in good order. Each is one clear line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}: {}", listen_words(source))]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A certificate, key or CA cannot be used.
+    #[error("TLS: {what}")]
+    Tls {
+        /// What is wrong, with the file's name.
+        what: String,
+    },
+    /// A policy file cannot be read.
+    #[error("cannot read the policy `{}`: {source}", path.display())]
+    PolicyFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Policies that do not load, all of them.
+    #[error("{}", all(problems))]
+    Policy {
+        /// The problems of each.
+        problems: Vec<Problems>,
+    },
+    /// How a server's calls are to be read makes no sense.
+    #[error("server `{server}`: {what}")]
+    Resolver {
+        /// Which server.
+        server: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The record cannot be opened, or not be closed.
+    #[error("{0}")]
+    Record(#[from] RecordError),
+    /// The counters cannot be rebuilt from the record.
+    #[error("the counters cannot be rebuilt from the record: {what}")]
+    Fold {
+        /// Why not.
+        what: String,
+    },
+    /// A server cannot be set up.
+    #[error("{0}")]
+    Upstream(#[from] ConnectError),
+    /// There is nothing to serve.
+    #[error("the configuration names no server")]
+    NoServer,
+}
+
+impl ServeError {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Upstream(_) => Fault::Upstream,
+            Self::Listen { .. }
+            | Self::Tls { .. }
+            | Self::PolicyFile { .. }
+            | Self::Policy { .. }
+            | Self::Resolver { .. }
+            | Self::Record(_)
+            | Self::Fold { .. }
+            | Self::NoServer => Fault::Operator,
+        }
+    }
+}
+
+fn listen_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this host does not have that address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied: ports below 1024 need a privilege".to_owned()
+        }
+        kind => kind.to_string(),
+    }
+}
+
+fn all(problems: &[Problems]) -> String {
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
