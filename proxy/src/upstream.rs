@@ -10,18 +10,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::leave::Leave;
 use crate::sse::Event;
 
-pub use http_upstream::HttpUpstream;
-pub use stdio::StdioUpstream;
+pub use self::http::HttpUpstream;
+pub use self::stdio::StdioUpstream;
 
-#[path = "upstream/http.rs"]
-mod http_upstream;
+mod http;
 mod stdio;
 
 /// How one server is reached; made by the configuration.
@@ -43,7 +42,7 @@ pub enum Transport {
     /// An MCP endpoint over HTTP or HTTPS.
     Http {
         /// The endpoint; its path is used as it stands.
-        url: http::Uri,
+        url: ::http::Uri,
         /// Certificates to trust instead of the platform's (PEM file).
         ca: Option<PathBuf>,
     },
