@@ -13,7 +13,10 @@ mod malformed;
 mod message;
 mod policy;
 mod problem;
+mod profile;
 mod reading;
+mod resolver;
+mod risk;
 mod strict;
 mod text;
 mod value;
@@ -29,6 +32,10 @@ pub use message::{
 };
 pub use policy::Policy;
 pub use problem::{Problem, Problems, Severity};
+pub use profile::{Kind, Operation, Placement, Profile, Schema};
 pub use reading::{Arguments, Context, Micros, Reading, ReadingRole, Resolution, Risk};
+pub use resolver::{
+    AliasSpec, DispatchSpec, JsonSource, Resolver, ResolverProblem, ResolverSpec, SourceSpec,
+};
 pub use text::Text;
 pub use value::{Number, Object, Value};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Decision, Reason, Verdict};
+use crate::{Decision, Reason};
 
 /// A message that could be read in two ways, or not at all (DESIGN 5.6).
 ///
@@ -188,13 +188,7 @@ impl Malformed {
 
     /// The denial that stands in the record.
     pub fn decision(&self) -> Decision {
-        Decision {
-            verdict: Verdict::Deny,
-            reason: Reason::Malformed,
-            rule: "(malformed)".into(),
-            message: self.flaw.text().into(),
-            retry_after_ms: None,
-        }
+        Decision::deny(Reason::Malformed, "(malformed)", self.flaw.text())
     }
 }
 

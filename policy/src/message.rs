@@ -13,6 +13,8 @@ use crate::{Object, Value};
 pub use ask::{Ask, AskKind};
 pub use method::known_method;
 
+pub(crate) use ask::{NO_ARGUMENTS, is_name, is_reserved};
+
 /// One message from a client to a server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Message<'a> {

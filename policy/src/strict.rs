@@ -365,9 +365,11 @@ impl Object<'_> {
 
     /// Whether an object that outgrew the scan has a key twice.
     pub(crate) fn repeats_late(&self) -> bool {
-        if self.0.len() <= SCAN_MAX {
-            return false;
-        }
+        self.0.len() > SCAN_MAX && self.has_duplicate()
+    }
+
+    /// Whether a key stands twice.
+    pub(crate) fn has_duplicate(&self) -> bool {
         let mut keys: Vec<&str> = self.0.iter().map(|(key, _)| key.as_ref()).collect();
         keys.sort_unstable();
         keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b))

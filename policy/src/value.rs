@@ -45,3 +45,27 @@ impl<'a> Object<'a> {
         self.0.iter().map(|(k, v)| (k.as_ref(), v))
     }
 }
+
+impl Value<'_> {
+    /// The same value, borrowing from nothing.
+    pub fn to_owned_value(&self) -> Value<'static> {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(truth) => Value::Bool(*truth),
+            Self::Number(Number::Integer(integer)) => Value::Number(Number::Integer(*integer)),
+            Self::Number(Number::Decimal(text)) => {
+                Value::Number(Number::Decimal(Cow::Owned(text.as_ref().to_owned())))
+            }
+            Self::String(text) => Value::String(Cow::Owned(text.as_ref().to_owned())),
+            Self::Array(elements) => {
+                Value::Array(elements.iter().map(Value::to_owned_value).collect())
+            }
+            Self::Object(object) => Value::Object(Object(
+                object
+                    .iter()
+                    .map(|(key, value)| (Cow::Owned(key.to_owned()), value.to_owned_value()))
+                    .collect(),
+            )),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! How the calls of one server are read: from the wire tool to what the call does (DESIGN 5.5).
+
+mod alias;
+mod document;
+mod path;
+mod pointer;
+mod spec;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use smallvec::{SmallVec, smallvec};
+
+use crate::malformed::{Flaw, Malformed};
+use crate::message::{Ask, AskKind, NO_ARGUMENTS, is_name, is_reserved};
+use crate::profile::Profile;
+use crate::{Arguments, Decision, Digest, Reading, ReadingRole, Resolution, Risk, Value};
+
+use alias::Hatch;
+use pointer::Pointer;
+
+pub use spec::{AliasSpec, DispatchSpec, JsonSource, ResolverProblem, ResolverSpec, SourceSpec};
+
+/// A call may lead through this many dispatchers and aliases. The servers known need two.
+const STEPS_MAX: usize = 4;
+
+/// What a hatch call that no alias knows is called, after the hatch's own name.
+const UNMATCHED: &str = ":unmatched";
+
+/// The reading of one server's calls: dispatchers, aliases and profile, compiled.
+#[derive(Debug)]
+pub struct Resolver {
+    steps: HashMap<String, Step, FixedState>,
+    profile: Option<Arc<Profile>>,
+    document: Vec<u8>,
+    digest: Digest,
+}
+
+/// What leads from one name to the next.
+#[derive(Debug)]
+enum Step {
+    Dispatch(Dispatch),
+    Alias(Hatch),
+}
+
+/// A tool that takes the real operation as an argument.
+#[derive(Debug)]
+struct Dispatch {
+    via: String,
+    operation: Pointer,
+    arguments: Pointer,
+}
+
+/// A name on the way, with its arguments and how it is judged if it is the last one.
+struct Place<'a> {
+    tool: Cow<'a, str>,
+    arguments: Arguments<'a>,
+    role: ReadingRole,
+}
+
+impl Resolver {
+    /// The reading of a server whose tools are what they are called.
+    pub fn plain() -> Self {
+        Self::assemble(
+            HashMap::with_hasher(FixedState::default()),
+            None,
+            document::plain(),
+        )
+    }
+
+    fn assemble(
+        steps: HashMap<String, Step, FixedState>,
+        profile: Option<Arc<Profile>>,
+        document: Vec<u8>,
+    ) -> Self {
+        Self {
+            steps,
+            profile,
+            digest: Digest::of(&document),
+            document,
+        }
+    }
+
+    /// Compiles what a configuration says of one server.
+    pub fn compile(spec: &ResolverSpec) -> Result<Self, ResolverProblem> {
+        document::compile(spec)
+    }
+
+    /// Reads a document as [`Resolver::document`] gave it.
+    pub fn load(json: &[u8]) -> Result<Self, ResolverProblem> {
+        document::load(json)
+    }
+
+    /// Everything that resolution depends on, as one JSON document; the same configuration always gives
+    /// the same bytes.
+    pub fn document(&self) -> &[u8] {
+        &self.document
+    }
+
+    /// The name of [`Resolver::document`].
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What is known of this kind of server.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_deref()
+    }
+
+    /// Every name that a call goes by, from the wire tool to what it does, or the denial of a call that
+    /// cannot be read or that no policy may let through.
+    pub fn resolve<'a>(&'a self, ask: &'a Ask<'a>) -> Result<Resolution<'a>, Decision> {
+        let wire = Place {
+            tool: Cow::Borrowed(ask.wire_tool.as_ref()),
+            arguments: Arguments::Message(ask.arguments),
+            role: ReadingRole::Full,
+        };
+        let risk = match ask.kind {
+            AskKind::ToolCall if self.steps.is_empty() && self.profile.is_none() => {
+                Risk::of_name(&wire.tool)
+            }
+            AskKind::ToolCall => return self.follow(wire),
+            AskKind::Resource | AskKind::Prompt => Risk::Read,
+            AskKind::Method => Risk::Write,
+        };
+        Ok(Resolution {
+            readings: smallvec![wire.into()],
+            via: SmallVec::new(),
+            risk,
+        })
+    }
+
+    fn follow<'a>(&'a self, mut place: Place<'a>) -> Result<Resolution<'a>, Decision> {
+        let mut readings = SmallVec::new();
+        let mut via = SmallVec::new();
+        while place.role == ReadingRole::Full {
+            if let Some(operation) = self
+                .profile()
+                .and_then(|profile| profile.checked(&place.tool))
+            {
+                operation.check(&place.arguments)?;
+            }
+            let Some(step) = self.steps.get(place.tool.as_ref()) else {
+                break;
+            };
+            let next = match &place.arguments {
+                Arguments::Message(arguments) => self.next(step, arguments)?,
+                Arguments::Built(arguments) => self.next(step, arguments)?.map(Place::into_owned),
+            };
+            let Some(next) = next else { break };
+            if via.len() == STEPS_MAX {
+                return Err(Malformed::new(Flaw::ResolutionTooDeep).decision());
+            }
+            via.push(Cow::Borrowed(step.via()));
+            place.role = step.role();
+            readings.push(std::mem::replace(&mut place, next).into());
+        }
+        let risk = self.risk(&place.tool);
+        readings.push(place.into());
+        Ok(Resolution {
+            readings,
+            via,
+            risk,
+        })
+    }
+
+    /// Where `step` leads with these arguments; none where the tool is itself.
+    fn next<'a>(
+        &'a self,
+        step: &'a Step,
+        arguments: &'a Value<'a>,
+    ) -> Result<Option<Place<'a>>, Decision> {
+        match step {
+            Step::Alias(hatch) => hatch.next(arguments).map(Some),
+            Step::Dispatch(dispatch) => {
+                let next = dispatch
+                    .next(arguments)
+                    .map_err(|flaw| Malformed::new(flaw).decision())?;
+                Ok(next.map(|(operation, arguments)| Place {
+                    role: self.dispatched_role(operation),
+                    tool: Cow::Borrowed(operation),
+                    arguments: Arguments::Message(arguments),
+                }))
+            }
+        }
+    }
+
+    /// An operation that a profiled server is not known to have is admitted by its own name only.
+    fn dispatched_role(&self, operation: &str) -> ReadingRole {
+        match self.profile() {
+            Some(profile) if profile.operation(operation).is_none() => ReadingRole::LiteralOnly,
+            _ => ReadingRole::Full,
+        }
+    }
+
+    fn risk(&self, tool: &str) -> Risk {
+        match self.profile().and_then(|profile| profile.operation(tool)) {
+            Some(operation) => operation.risk(),
+            // What a hatch does is unknown, and it may be anything.
+            None if tool.ends_with(UNMATCHED) => Risk::Destructive,
+            None => Risk::of_name(tool),
+        }
+    }
+
+    /// The readings of a recorded call by name and role, without its arguments: enough for a policy whose
+    /// rules read none. `via` and `tool` are the record's columns; none where they do not fit together.
+    /// For whatever [`Resolver::resolve`] accepts, both give the same names and roles.
+    pub fn from_recorded<'a>(
+        &'a self,
+        wire_tool: &'a str,
+        via: &[&'a str],
+        tool: &'a str,
+    ) -> Option<Resolution<'a>> {
+        let mut readings = SmallVec::new();
+        let mut role = ReadingRole::Full;
+        for (place, step) in via.iter().enumerate() {
+            let (kind, name) = step.split_once(':')?;
+            if place == 0 && name != wire_tool {
+                return None;
+            }
+            role = match kind {
+                "dispatch" => ReadingRole::Dispatcher,
+                "alias" => ReadingRole::Full,
+                _ => return None,
+            };
+            readings.push(unargued(name, role));
+        }
+        let last = match via.last() {
+            None if tool != wire_tool => return None,
+            None => ReadingRole::Full,
+            Some(_) if role == ReadingRole::Dispatcher => self.dispatched_role(tool),
+            Some(_) => alias::role(
+                tool,
+                readings
+                    .last()
+                    .map_or("", |hatch: &Reading<'_>| &hatch.tool),
+            ),
+        };
+        readings.push(unargued(tool, last));
+        let risk = match wire_tool.split_once(':') {
+            Some(("resource" | "prompt", _)) => Risk::Read,
+            Some(("method", _)) => Risk::Write,
+            _ => self.risk(tool),
+        };
+        Some(Resolution {
+            readings,
+            via: via.iter().map(|step| Cow::Borrowed(*step)).collect(),
+            risk,
+        })
+    }
+}
+
+fn unargued(tool: &str, role: ReadingRole) -> Reading<'_> {
+    Reading {
+        tool: Cow::Borrowed(tool),
+        arguments: Arguments::Message(&NO_ARGUMENTS),
+        role,
+    }
+}
+
+impl Step {
+    fn via(&self) -> &str {
+        match self {
+            Self::Dispatch(dispatch) => &dispatch.via,
+            Self::Alias(hatch) => hatch.via(),
+        }
+    }
+
+    /// How the tool that was left behind is judged.
+    fn role(&self) -> ReadingRole {
+        match self {
+            Self::Dispatch(_) => ReadingRole::Dispatcher,
+            Self::Alias(_) => ReadingRole::Full,
+        }
+    }
+}
+
+impl Dispatch {
+    fn next<'a>(&self, arguments: &'a Value<'a>) -> Result<Option<(&'a str, &'a Value<'a>)>, Flaw> {
+        let operation = match self.operation.find(arguments) {
+            None => return Ok(None),
+            Some(Value::String(operation)) if is_name(operation) && !is_reserved(operation) => {
+                operation
+            }
+            Some(_) => return Err(Flaw::Operation),
+        };
+        match self.arguments.find(arguments) {
+            None | Some(Value::Null) => Ok(Some((operation, &NO_ARGUMENTS))),
+            Some(object @ Value::Object(_)) => Ok(Some((operation, object))),
+            Some(_) => Err(Flaw::OperationArguments),
+        }
+    }
+}
+
+impl Place<'_> {
+    fn into_owned(self) -> Place<'static> {
+        Place {
+            tool: Cow::Owned(self.tool.into_owned()),
+            arguments: Arguments::Built(Box::new(self.arguments.to_owned_value())),
+            role: self.role,
+        }
+    }
+}
+
+impl<'a> From<Place<'a>> for Reading<'a> {
+    fn from(place: Place<'a>) -> Self {
+        Self {
+            tool: place.tool,
+            arguments: place.arguments,
+            role: place.role,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Escape hatches: tools that can do what another one does, read as what they do.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use super::document::pointer;
+use super::path::{Captured, Captures, RequestPath, Template, prefix};
+use super::pointer::Pointer;
+use super::spec::{AliasSpec, JsonSource, ResolverProblem, SourceSpec};
+use super::{Place, UNMATCHED};
+use crate::profile::arguments_denied;
+use crate::{Arguments, Decision, Number, Object, ReadingRole, Value};
+
+/// Every alias of one tool, the most specific first.
+#[derive(Debug)]
+pub(super) struct Hatch {
+    via: String,
+    unmatched: String,
+    aliases: Vec<Alias>,
+    /// Where paths stand and what they may begin with, each once: a call's path is cut once, not once
+    /// for every alias.
+    paths: Vec<(Pointer, Vec<String>)>,
+}
+
+/// One form of a hatch's call, and what it does.
+#[derive(Debug)]
+pub(super) struct Alias {
+    exact: Vec<(Pointer, String)>,
+    paths: Vec<(Pointer, Template)>,
+    prefix: Vec<String>,
+    operation: String,
+    arguments: Vec<(Target, Source)>,
+}
+
+/// The paths of one call, in the order of its hatch's `paths`; none where no text stands.
+type CallPaths<'a> = SmallVec<[Option<RequestPath<'a>>; 1]>;
+
+/// Where an argument goes.
+#[derive(Debug)]
+enum Target {
+    Whole,
+    Member(String),
+}
+
+/// Where it comes from.
+#[derive(Debug)]
+enum Source {
+    Constant(String),
+    Captured(String),
+    Json {
+        at: Pointer,
+        rename: Vec<(String, String)>,
+        lift: Vec<String>,
+    },
+}
+
+/// How the tool that a hatch leads to is judged.
+pub(super) fn role(tool: &str, hatch: &str) -> ReadingRole {
+    match tool.strip_prefix(hatch) == Some(UNMATCHED) {
+        true => ReadingRole::LiteralOnly,
+        false => ReadingRole::Full,
+    }
+}
+
+impl Hatch {
+    pub(super) fn new(tool: &str, mut aliases: Vec<Alias>) -> Self {
+        aliases.sort_by_key(|alias| std::cmp::Reverse(alias.specificity()));
+        let mut paths: Vec<(Pointer, Vec<String>)> = Vec::new();
+        for alias in &aliases {
+            for (at, _) in &alias.paths {
+                let path = (at.clone(), alias.prefix.clone());
+                if !paths.contains(&path) {
+                    paths.push(path);
+                }
+            }
+        }
+        Self {
+            via: format!("alias:{tool}"),
+            unmatched: format!("{tool}{UNMATCHED}"),
+            aliases,
+            paths,
+        }
+    }
+
+    pub(super) fn via(&self) -> &str {
+        &self.via
+    }
+
+    /// What a call with these arguments does: an operation, or something unknown. A path that would be
+    /// another one on its way is denied, whatever it matches.
+    pub(super) fn next<'a>(&'a self, arguments: &'a Value<'a>) -> Result<Place<'a>, Decision> {
+        let mut paths = CallPaths::new();
+        for (at, prefix) in &self.paths {
+            paths.push(match at.find(arguments) {
+                Some(Value::String(text)) => Some(
+                    RequestPath::parse(text, prefix)
+                        .map_err(|_| self.refuse("the path holds what URL parsing would change"))?,
+                ),
+                _ => None,
+            });
+        }
+        for alias in &self.aliases {
+            let Some(captures) = self.captures(alias, arguments, &paths) else {
+                continue;
+            };
+            let built = alias
+                .build(arguments, &captures)
+                .map_err(|what| self.refuse(what))?;
+            return Ok(Place {
+                tool: Cow::Borrowed(&alias.operation),
+                arguments: Arguments::Built(Box::new(Value::Object(built))),
+                role: ReadingRole::Full,
+            });
+        }
+        Ok(Place {
+            tool: Cow::Borrowed(&self.unmatched),
+            arguments: Arguments::Message(arguments),
+            role: ReadingRole::LiteralOnly,
+        })
+    }
+
+    /// What stood in the places of the alias's path, if the call has its form.
+    fn captures<'a>(
+        &'a self,
+        alias: &'a Alias,
+        arguments: &'a Value<'a>,
+        paths: &CallPaths<'a>,
+    ) -> Option<Captures<'a, 'a>> {
+        let mut captures = Captures::new();
+        for (at, template) in &alias.paths {
+            let place = self
+                .paths
+                .iter()
+                .position(|(a, prefix)| a == at && *prefix == alias.prefix)?;
+            captures.extend(template.captures(paths.get(place)?.as_ref()?)?);
+        }
+        let exact = alias.exact.iter().all(
+            |(at, exact)| matches!(at.find(arguments), Some(Value::String(text)) if text == exact),
+        );
+        exact.then_some(captures)
+    }
+
+    fn refuse(&self, what: &str) -> Decision {
+        arguments_denied(&format!(
+            "`{}`: {what}",
+            self.unmatched.trim_end_matches(UNMATCHED)
+        ))
+    }
+}
+
+impl Alias {
+    pub(super) fn compile(spec: &AliasSpec) -> Result<Self, ResolverProblem> {
+        let tool = || spec.tool.clone();
+        if spec.pattern.is_empty() {
+            return Err(ResolverProblem::Pattern(tool()));
+        }
+        let mut alias = Self {
+            exact: Vec::new(),
+            paths: Vec::new(),
+            prefix: prefix(&spec.prefix),
+            operation: spec.operation.clone(),
+            arguments: Vec::new(),
+        };
+        for (at, text) in &spec.pattern {
+            let at = pointer(&spec.tool, at)?;
+            if !text.starts_with('/') {
+                alias.exact.push((at, text.clone()));
+                continue;
+            }
+            let template = Template::parse(text).ok_or_else(|| ResolverProblem::Template {
+                tool: tool(),
+                template: text.clone(),
+            })?;
+            alias.paths.push((at, template));
+        }
+        for (at, source) in &spec.arguments {
+            let target = pointer(&spec.tool, at)?;
+            let target = match target.member() {
+                _ if target.is_root() => Target::Whole,
+                Some(name) => Target::Member(name.to_owned()),
+                None => {
+                    return Err(ResolverProblem::Target {
+                        tool: tool(),
+                        pointer: at.clone(),
+                    });
+                }
+            };
+            alias
+                .arguments
+                .push((target, alias.source(&spec.tool, source)?));
+        }
+        Ok(alias)
+    }
+
+    fn source(&self, tool: &str, spec: &SourceSpec) -> Result<Source, ResolverProblem> {
+        match spec {
+            SourceSpec::Json(JsonSource { json, rename, lift }) => Ok(Source::Json {
+                at: pointer(tool, json)?,
+                rename: rename.clone().into_iter().collect(),
+                lift: lift.clone(),
+            }),
+            SourceSpec::Text(text) => {
+                match text.strip_prefix('{').and_then(|t| t.strip_suffix('}')) {
+                    None => Ok(Source::Constant(text.clone())),
+                    Some(place) if self.has_place(place) => Ok(Source::Captured(place.to_owned())),
+                    Some(place) => Err(ResolverProblem::Place {
+                        tool: tool.to_owned(),
+                        place: place.to_owned(),
+                    }),
+                }
+            }
+        }
+    }
+
+    fn has_place(&self, place: &str) -> bool {
+        self.paths
+            .iter()
+            .any(|(_, template)| template.names().any(|name| name == place))
+    }
+
+    /// Of two aliases that match, the one that fixes more is meant.
+    fn specificity(&self) -> usize {
+        let fixed = self.paths.iter().map(|(_, template)| template.fixed());
+        self.exact.len() + fixed.sum::<usize>()
+    }
+
+    /// The arguments of what is done.
+    fn build<'a>(
+        &'a self,
+        arguments: &'a Value<'a>,
+        captures: &Captures<'a, 'a>,
+    ) -> Result<Object<'a>, &'static str> {
+        let mut built = Object::default();
+        for (target, source) in &self.arguments {
+            let Some(value) = source.value(arguments, captures)? else {
+                continue;
+            };
+            match (target, value) {
+                (Target::Member(name), value) => built.0.push((Cow::Borrowed(name), value)),
+                (Target::Whole, Value::Object(object)) => built.0.extend(object.0),
+                (Target::Whole, _) => return Err("the body must be an object"),
+            }
+        }
+        unambiguous(built)
+    }
+}
+
+impl Source {
+    fn value<'a>(
+        &'a self,
+        arguments: &'a Value<'a>,
+        captures: &Captures<'a, 'a>,
+    ) -> Result<Option<Value<'a>>, &'static str> {
+        match self {
+            Self::Constant(text) => Ok(Some(Value::String(Cow::Borrowed(text)))),
+            Self::Captured(place) => {
+                let captured = captures.iter().find(|(name, _)| name == place);
+                Ok(captured.map(|(_, captured)| match captured {
+                    Captured::Integer(integer) => Value::Number(Number::Integer(*integer)),
+                    Captured::Text(text) => Value::String(Cow::Borrowed(text)),
+                }))
+            }
+            Self::Json { at, rename, lift } => {
+                let value = match at.find(arguments) {
+                    None | Some(Value::Null) => return Ok(None),
+                    Some(Value::String(text)) => {
+                        Value::parse(text).map_err(|_| "the body is not strict JSON")?
+                    }
+                    Some(_) => return Err("the body must be a string that holds JSON"),
+                };
+                match value {
+                    Value::Object(object) => {
+                        reshape(object, rename, lift).map(Value::Object).map(Some)
+                    }
+                    other => Ok(Some(other)),
+                }
+            }
+        }
+    }
+}
+
+/// The members of `object` under the names that the operation gives them.
+fn reshape<'a>(
+    object: Object<'a>,
+    rename: &'a [(String, String)],
+    lift: &[String],
+) -> Result<Object<'a>, &'static str> {
+    if rename.is_empty() && lift.is_empty() {
+        return Ok(object);
+    }
+    let mut shaped = Object::default();
+    for (key, value) in object.0 {
+        match value {
+            Value::Object(inner) if lift.iter().any(|name| *name == key) => {
+                shaped.0.extend(inner.0);
+            }
+            value => {
+                let renamed = rename.iter().find(|(from, _)| *from == key);
+                shaped
+                    .0
+                    .push((renamed.map_or(key, |(_, to)| Cow::Borrowed(to)), value));
+            }
+        }
+    }
+    unambiguous(shaped)
+}
+
+/// Two sources for one argument could be read in two ways.
+fn unambiguous(object: Object<'_>) -> Result<Object<'_>, &'static str> {
+    match object.has_duplicate() {
+        true => Err("an argument is given twice"),
+        false => Ok(object),
+    }
+}
