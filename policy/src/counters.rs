@@ -1,13 +1,29 @@
 //! How much of every limit is used up: exact, deterministic, bounded.
 
+mod store;
+
 use smallvec::SmallVec;
 
-use crate::{Context, Decision, Evaluation, Judgement, Micros, Policy, Resolution};
+use self::store::{Handle, Store};
+use crate::evaluate::{Admission, Demand};
+use crate::explain::{Unwatched, Watch};
+use crate::key;
+use crate::limit::{Limit, Scope, Uncountable};
+use crate::{Context, Decision, Evaluation, Judgement, Micros, Policy, Reason, Resolution};
 
-/// The counters of one node. A fold of its log: the same entries in the same order give the same counters.
-#[derive(Debug, Clone, Default)]
+/// With fewer counters than this, only a grant at its capacity is a reason to sweep.
+const SWEEP_MIN: usize = 1_024;
+
+/// The counters of one node. A fold of its log: the same entries in the same order give the same
+/// counters. A counter is held while its window runs, and a grant holds a bounded number of them.
+#[derive(Debug, Clone)]
 pub struct Counters {
     keys_per_grant_max: usize,
+    store: Store,
+    /// With so many counters, those that ended are removed before the next call.
+    sweep_at: usize,
+    /// The keys of the call at hand, one after the other; kept to allocate nothing per call.
+    keys: Vec<u8>,
 }
 
 /// What one call took from the counters; can be given back.
@@ -16,63 +32,340 @@ pub struct Reservation {
     taken: SmallVec<[Taken; 2]>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taken {
+    counter: Handle,
+    at: Micros,
+    amount: u128,
     after: u128,
 }
 
 /// A counter and its value after a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitCount {
-    /// The counter's key as text, such as `truenas/grant=ops-agent/vm_stop/vm_stop_rate/60s`.
+    /// The counter's key as text: `server=truenas/grant=ops-agent/tool=vm_stop/counter=vm_stop_rate/window=60s`.
     pub key: String,
     /// Its value: calls, or millionths of the amount where the limit has `increment_from`.
     pub value: u128,
 }
 
+/// One limit of the call at hand from which the call takes something.
+struct Pending<'a> {
+    limit: &'a Limit,
+    amount: u128,
+    hash: u64,
+    /// Where its key stands in `Counters::keys`.
+    start: usize,
+    end: usize,
+    counter: Option<Handle>,
+    /// Whether the key comes to the caller's grant with this call.
+    claims: bool,
+}
+
+type Pendings<'a> = SmallVec<[Pending<'a>; 4]>;
+
 impl Counters {
     /// No counters yet; a grant may hold `keys_per_grant_max` live ones.
     pub fn new(keys_per_grant_max: usize) -> Self {
-        Self { keys_per_grant_max }
-    }
-
-    /// Asks the limits of an evaluated call and takes from all of them, or from none.
-    pub fn settle(&mut self, evaluation: Evaluation<'_>, _at: Micros) -> Judgement {
-        match evaluation {
-            Evaluation::Deny(decision) => Judgement {
-                decision,
-                reservation: None,
-            },
-            Evaluation::Admit(_) => Judgement {
-                decision: Decision::allow(),
-                reservation: None,
-            },
+        Self {
+            keys_per_grant_max,
+            store: Store::default(),
+            sweep_at: SWEEP_MIN,
+            keys: Vec::new(),
         }
     }
 
-    /// Takes what a call takes, beyond every `max`: for calls that the log says were admitted.
-    pub fn consume(
-        &mut self,
-        _policy: &Policy,
-        _resolution: &Resolution<'_>,
-        _context: &Context<'_>,
-        _at: Micros,
-    ) -> Reservation {
-        Reservation::default()
+    /// Asks the limits of an evaluated call at `at` and takes from all of them, or from none.
+    pub fn settle(&mut self, evaluation: Evaluation<'_>, at: Micros) -> Judgement {
+        self.settle_watched(evaluation, at, &mut Unwatched)
     }
 
-    /// Gives back what a call took, as far as its windows still run at `at`.
-    pub fn give_back(&mut self, _reservation: &Reservation, _at: Micros) {}
+    pub(crate) fn settle_watched(
+        &mut self,
+        evaluation: Evaluation<'_>,
+        at: Micros,
+        watch: &mut impl Watch,
+    ) -> Judgement {
+        let admission = match evaluation {
+            Evaluation::Deny(decision) => {
+                return Judgement {
+                    decision,
+                    reservation: None,
+                };
+            }
+            Evaluation::Admit(admission) => admission,
+        };
+        let pendings = match self.ask(&admission, at, watch) {
+            Ok(pendings) => pendings,
+            Err(decision) => {
+                return Judgement {
+                    decision,
+                    reservation: None,
+                };
+            }
+        };
+        if let Some(decision) = admission.approve(watch) {
+            return Judgement {
+                decision,
+                reservation: None,
+            };
+        }
+        let reservation =
+            (!pendings.is_empty()).then(|| self.take(&pendings, admission.context(), at));
+        Judgement {
+            decision: Decision::allow(),
+            reservation,
+        }
+    }
+
+    /// Takes what a call takes, beyond every `max`: for calls of which the log says that they were
+    /// admitted. An amount or a key that cannot be read takes nothing.
+    pub fn consume(
+        &mut self,
+        policy: &Policy,
+        resolution: &Resolution<'_>,
+        context: &Context<'_>,
+        at: Micros,
+    ) -> Reservation {
+        let Some(admission) = Admission::new(policy, resolution, context) else {
+            return Reservation::default();
+        };
+        self.begin(at);
+        let mut pendings = Pendings::new();
+        for demand in admission.demands() {
+            if let Ok(Some(pending)) = self.pend(&demand, &admission) {
+                self.join(
+                    &mut pendings,
+                    Pending {
+                        claims: true,
+                        ..pending
+                    },
+                );
+            }
+        }
+        self.take(&pendings, context, at)
+    }
+
+    /// Gives back what a call took, as far as it still counts at `at`.
+    pub fn give_back(&mut self, reservation: &Reservation, at: Micros) {
+        for taken in &reservation.taken {
+            let Some(counter) = self.store.get_mut(taken.counter) else {
+                continue;
+            };
+            counter.tally.give_back(taken.at, at, taken.amount);
+            let end = counter.tally.ends();
+            if counter.tally.used(at) == 0 {
+                self.store.remove(taken.counter);
+            } else {
+                self.store.note_end(end);
+            }
+        }
+    }
 
     /// The counters a call took from, with their values after it. Ask before the next call is settled.
     pub fn limit_counts(&self, reservation: &Reservation) -> Vec<LimitCount> {
-        reservation
-            .taken
-            .iter()
-            .map(|taken| LimitCount {
-                key: String::new(),
+        let count = |taken: &Taken| {
+            let counter = self.store.get(taken.counter)?;
+            Some(LimitCount {
+                key: key::describe(&counter.key),
                 value: taken.after,
             })
-            .collect()
+        };
+        reservation.taken.iter().filter_map(count).collect()
     }
+
+    /// How many counters are held, ended ones that are not yet swept included.
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Whether nothing is counted.
+    pub fn is_empty(&self) -> bool {
+        self.store.len() == 0
+    }
+
+    fn begin(&mut self, at: Micros) {
+        self.keys.clear();
+        if self.store.len() >= self.sweep_at {
+            self.store.sweep(at);
+            self.sweep_at = SWEEP_MIN.max(2 * self.store.len());
+        }
+    }
+
+    /// Asks every limit in order; the first that has no room denies. Takes nothing.
+    fn ask<'a>(
+        &mut self,
+        admission: &Admission<'a>,
+        at: Micros,
+        watch: &mut impl Watch,
+    ) -> Result<Pendings<'a>, Decision> {
+        self.begin(at);
+        let mut pendings = Pendings::new();
+        for demand in admission.demands() {
+            match self.ask_one(&demand, admission, &mut pendings, at) {
+                Ok(count) => watch.limit(&demand, count, None),
+                Err((count, decision)) => {
+                    watch.limit(&demand, count, Some(decision.reason));
+                    return Err(decision);
+                }
+            }
+        }
+        Ok(pendings)
+    }
+
+    fn ask_one<'a>(
+        &mut self,
+        demand: &Demand<'a>,
+        admission: &Admission<'_>,
+        pendings: &mut Pendings<'a>,
+        at: Micros,
+    ) -> Result<Count, (Count, Decision)> {
+        let limit = demand.limit;
+        let deny = |reason| Decision::deny(reason, limit.id.clone(), limit.message.clone());
+        let pending = match self.pend(demand, admission) {
+            Ok(Some(pending)) => pending,
+            Ok(None) => return Ok(Count::default()),
+            Err(Uncountable::MissingKey) => {
+                return Err((Count::default(), deny(Reason::MissingKey)));
+            }
+            Err(Uncountable::BadAmount) => return Err((Count::default(), deny(Reason::BadAmount))),
+        };
+        let (amount, ceiling) = (pending.amount, limit.ceiling());
+        let counter = pending
+            .counter
+            .and_then(|counter| self.store.get_mut(counter));
+        let (used, holder) = counter.map_or((0, None), |counter| {
+            (counter.tally.used(at), Some(counter.holder))
+        });
+        let count = Count { used, amount };
+        if used.saturating_add(amount) > ceiling {
+            let tally = pending
+                .counter
+                .and_then(|counter| Some(&self.store.get(counter)?.tally));
+            let retry_after_ms = tally.and_then(|tally| tally.retry_after_ms(at, amount, ceiling));
+            return Err((
+                count,
+                Decision {
+                    retry_after_ms,
+                    ..deny(Reason::LimitExceeded)
+                },
+            ));
+        }
+        if used > 0 && limit.scope == Scope::Grant {
+            self.join(pendings, pending); // the key names the grant, so the grant holds it already
+            return Ok(count);
+        }
+        let grant = self.store.grant(admission.context().grant);
+        let claims = used == 0 || holder != Some(grant);
+        self.join(pendings, Pending { claims, ..pending });
+        if claims && !self.has_capacity(pendings, grant, at) {
+            return Err((count, deny(Reason::CounterCapacity)));
+        }
+        Ok(count)
+    }
+
+    /// Finds the counter of one limit; `None` if the call takes nothing from it.
+    #[inline]
+    fn pend<'a>(
+        &mut self,
+        demand: &Demand<'a>,
+        admission: &Admission<'_>,
+    ) -> Result<Option<Pending<'a>>, Uncountable> {
+        let start = self.keys.len();
+        demand
+            .limit
+            .write_key(&admission.facts, demand.arguments, &mut self.keys)?;
+        let amount = demand.limit.amount(&admission.facts, demand.arguments)?;
+        if amount == 0 {
+            self.keys.truncate(start);
+            return Ok(None);
+        }
+        let end = self.keys.len();
+        let key = self.keys.get(start..end).unwrap_or_default();
+        let hash = self.store.hash(key);
+        let counter = self.store.find(hash, key);
+        Ok(Some(Pending {
+            limit: demand.limit,
+            amount,
+            hash,
+            start,
+            end,
+            counter,
+            claims: false,
+        }))
+    }
+
+    /// Limits with equal keys take once: the larger amount.
+    #[inline]
+    fn join<'a>(&mut self, pendings: &mut Pendings<'a>, pending: Pending<'a>) {
+        let key_of = |pending: &Pending<'_>| self.keys.get(pending.start..pending.end);
+        let same = |earlier: &&mut Pending<'_>| {
+            earlier.hash == pending.hash && key_of(earlier) == key_of(&pending)
+        };
+        match pendings.iter_mut().find(same) {
+            Some(earlier) => {
+                earlier.amount = earlier.amount.max(pending.amount);
+                self.keys.truncate(pending.start);
+            }
+            None => pendings.push(pending),
+        }
+    }
+
+    /// Whether the grant may hold the keys that come to it with this call.
+    fn has_capacity(&mut self, pendings: &mut Pendings<'_>, grant: u32, at: Micros) -> bool {
+        let claims = pendings.iter().filter(|pending| pending.claims).count();
+        if self.store.held(grant) + claims > self.keys_per_grant_max {
+            self.store.sweep(at);
+            for pending in pendings {
+                pending.counter = pending
+                    .counter
+                    .filter(|counter| self.store.get(*counter).is_some());
+            }
+        }
+        self.store.held(grant) + claims <= self.keys_per_grant_max
+    }
+
+    fn take(&mut self, pendings: &Pendings<'_>, context: &Context<'_>, at: Micros) -> Reservation {
+        let taken = pendings.iter().filter_map(|pending| {
+            let counter = match pending.counter {
+                Some(counter) if !pending.claims => counter,
+                Some(counter) => {
+                    let grant = self.store.grant(context.grant);
+                    self.store.pass(counter, grant);
+                    counter
+                }
+                None => {
+                    let grant = self.store.grant(context.grant);
+                    let key = self
+                        .keys
+                        .get(pending.start..pending.end)
+                        .unwrap_or_default();
+                    self.store
+                        .insert(pending.hash, key, pending.limit.window, grant, at)
+                }
+            };
+            let tally = &mut self.store.get_mut(counter)?.tally;
+            let after = tally.add(at, pending.amount);
+            let end = tally.ends();
+            if pending.claims {
+                self.store.note_end(end);
+            }
+            Some(Taken {
+                counter,
+                at,
+                amount: pending.amount,
+                after,
+            })
+        });
+        Reservation {
+            taken: taken.collect(),
+        }
+    }
+}
+
+/// What one limit found: how much was used, and how much the call takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Count {
+    pub(crate) used: u128,
+    pub(crate) amount: u128,
 }

@@ -2,22 +2,48 @@
 
 use std::sync::Arc;
 
-use crate::{Digest, Micros, Problems};
+use crate::limit::Scope;
+use crate::lint::{Catalogue, lint};
+use crate::rules::Rules;
+use crate::{Digest, Micros, Problems, document};
 
-/// A loaded policy.
-#[derive(Debug)]
+/// A loaded policy. Immutable; share it by `Arc`.
+#[derive(Debug, Clone)]
 pub struct Policy {
     source: Arc<str>,
+    name: Arc<str>,
     digest: Digest,
+    rules: Rules,
+    needs_arguments: bool,
 }
 
 impl Policy {
     /// Reads a policy document; `name` is what its problems call it, usually the file's path.
     pub fn load(source: &[u8], name: &str) -> Result<Self, Problems> {
-        let text = String::from_utf8_lossy(source);
-        let mut problems = Problems::none(text.as_ref(), name);
-        problems.error(0..0, "policy documents cannot be read yet", None);
-        Err(problems.sorted())
+        let (text, rules) = document::read(source, name)?;
+        let paths = rules
+            .tools
+            .iter()
+            .flat_map(|tool| tool.predicates())
+            .flat_map(|predicate| &predicate.conditions);
+        let by_predicate = paths
+            .into_iter()
+            .any(|condition| condition.path.reads_arguments());
+        let by_limit = rules.limits().any(|limit| {
+            limit
+                .per
+                .iter()
+                .chain(&limit.increment_from)
+                .any(|path| path.reads_arguments())
+        });
+        let needs_arguments = by_predicate || by_limit;
+        Ok(Self {
+            source: text.into(),
+            name: name.into(),
+            digest: Digest::of(source),
+            rules,
+            needs_arguments,
+        })
     }
 
     /// The SHA-256 of the document's bytes as loaded.
@@ -30,18 +56,44 @@ impl Policy {
         self.source.as_bytes()
     }
 
+    /// What the document is called, usually the path it was loaded from.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether `name` is hidden: left out of lists and denied when called.
-    pub fn hides(&self, _name: &str) -> bool {
-        true
+    pub fn hides(&self, name: &str) -> bool {
+        self.rules.stand(name).hidden
     }
 
     /// Whether any rule reads the arguments.
     pub fn needs_arguments(&self) -> bool {
-        true
+        self.needs_arguments
     }
 
     /// The longest window of any limit, as a span.
     pub fn longest_window(&self) -> Option<Micros> {
-        None
+        self.rules
+            .limits()
+            .map(|limit| Micros(limit.window.micros))
+            .max()
+    }
+
+    /// The coarsest scope of any limit: calls that differ in it never share a counter.
+    pub fn coarsest_scope(&self) -> Option<Scope> {
+        self.rules.limits().map(|limit| limit.scope).max()
+    }
+
+    /// What likely means something else than its author thinks (DESIGN 5.1), as warnings.
+    pub fn lint(&self, catalogue: Option<&Catalogue<'_>>) -> Problems {
+        lint(
+            &self.rules,
+            catalogue,
+            Problems::none(Arc::clone(&self.source), &self.name),
+        )
+    }
+
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 }

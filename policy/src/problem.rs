@@ -32,6 +32,13 @@ pub struct Problem {
     pub span: Range<usize>,
 }
 
+/// A place in a document, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
 /// All problems of one document, in the order they stand there. Displayed with source lines and carets.
 #[derive(Debug, Clone)]
 pub struct Problems {
@@ -51,33 +58,18 @@ impl Problems {
     }
 
     /// Notes an error at `span`.
-    pub(crate) fn error(
-        &mut self,
-        span: Range<usize>,
-        message: impl Into<String>,
-        hint: Option<String>,
-    ) {
+    pub(crate) fn error(&mut self, span: Span, message: impl Into<String>, hint: Option<String>) {
         self.push(Severity::Error, span, message.into(), hint);
     }
 
     /// Notes a warning at `span`.
-    pub(crate) fn warn(
-        &mut self,
-        span: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub(crate) fn warn(&mut self, span: Span, message: impl Into<String>, hint: impl Into<String>) {
         self.push(Severity::Warning, span, message.into(), Some(hint.into()));
     }
 
-    fn push(
-        &mut self,
-        severity: Severity,
-        span: Range<usize>,
-        message: String,
-        hint: Option<String>,
-    ) {
+    fn push(&mut self, severity: Severity, span: Span, message: String, hint: Option<String>) {
         let (line, column) = place(&self.source, span.start);
+        let span = span.start..span.end;
         self.list.push(Problem {
             severity,
             message,

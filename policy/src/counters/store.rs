@@ -1,0 +1,217 @@
+//! Where counters live: found by their exact key, removed when their window has ended.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashTable};
+
+use crate::Micros;
+use crate::window::{Tally, Window};
+
+/// All counters of a node.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Store {
+    /// Seeds differ from process to process; no answer depends on them.
+    hasher: RandomState,
+    index: HashTable<u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    grants: HashMap<Box<str>, u32, RandomState>,
+    /// How many counters each grant holds, ended ones that are not yet swept included.
+    held: Vec<usize>,
+    /// No counter ends before this.
+    first_end: i64,
+}
+
+/// A place for a counter; a new generation for each counter that lives there.
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    generation: u32,
+    counter: Option<Counter>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Counter {
+    hash: u64,
+    pub(super) key: Box<[u8]>,
+    /// The grant that consumed last: the key counts against its capacity.
+    pub(super) holder: u32,
+    pub(super) tally: Tally,
+}
+
+/// Names one counter for as long as it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Handle {
+    slot: u32,
+    generation: u32,
+}
+
+impl Store {
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The counter of `key`, if there is one. Allocates nothing.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Handle> {
+        let is_key = |slot: &u32| self.at(*slot).is_some_and(|counter| *counter.key == *key);
+        let slot = *self.index.find(hash, is_key)?;
+        Some(Handle {
+            slot,
+            generation: self.slots.get(slot as usize)?.generation,
+        })
+    }
+
+    fn at(&self, slot: u32) -> Option<&Counter> {
+        self.slots.get(slot as usize)?.counter.as_ref()
+    }
+
+    pub(super) fn get(&self, handle: Handle) -> Option<&Counter> {
+        let slot = self.slots.get(handle.slot as usize)?;
+        if slot.generation == handle.generation {
+            slot.counter.as_ref()
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut Counter> {
+        let slot = self.slots.get_mut(handle.slot as usize)?;
+        if slot.generation == handle.generation {
+            slot.counter.as_mut()
+        } else {
+            None
+        }
+    }
+
+    /// A new counter; there is none with this key.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        window: Window,
+        holder: u32,
+        at: Micros,
+    ) -> Handle {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        let counter = Counter {
+            hash,
+            key: key.into(),
+            holder,
+            tally: Tally::new(window, at),
+        };
+        let mut generation = 0;
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            place.counter = Some(counter);
+            generation = place.generation;
+        }
+        let slots = &self.slots;
+        self.index.insert_unique(hash, slot, |slot| {
+            slots
+                .get(*slot as usize)
+                .and_then(|slot| slot.counter.as_ref())
+                .map_or(0, |counter| counter.hash)
+        });
+        self.hold(holder);
+        Handle { slot, generation }
+    }
+
+    pub(super) fn remove(&mut self, handle: Handle) {
+        let Some(slot) = self.slots.get_mut(handle.slot as usize) else {
+            return;
+        };
+        if slot.generation != handle.generation {
+            return;
+        }
+        let Some(counter) = slot.counter.take() else {
+            return;
+        };
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(handle.slot);
+        if let Ok(entry) = self
+            .index
+            .find_entry(counter.hash, |slot| *slot == handle.slot)
+        {
+            entry.remove();
+        }
+        self.release(counter.holder);
+    }
+
+    /// Removes every counter that counts nothing at `at`.
+    pub(super) fn sweep(&mut self, at: Micros) {
+        if at.0 < self.first_end {
+            return;
+        }
+        self.first_end = i64::MAX;
+        for slot in 0..self.slots.len() as u32 {
+            let Some(place) = self.slots.get_mut(slot as usize) else {
+                continue;
+            };
+            let handle = Handle {
+                slot,
+                generation: place.generation,
+            };
+            let Some(counter) = place.counter.as_mut() else {
+                continue;
+            };
+            if counter.tally.used(at) == 0 {
+                self.remove(handle);
+            } else {
+                self.first_end = self.first_end.min(counter.tally.ends());
+            }
+        }
+    }
+
+    /// Must be told of every end that may now be the first.
+    #[inline]
+    pub(super) fn note_end(&mut self, end: i64) {
+        self.first_end = self.first_end.min(end);
+    }
+
+    /// The number of a grant.
+    pub(super) fn grant(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.grants.get(name) {
+            return *number;
+        }
+        let number = self.held.len() as u32;
+        self.held.push(0);
+        self.grants.insert(name.into(), number);
+        number
+    }
+
+    /// How many counters a grant holds, ended ones that are not yet swept included.
+    pub(super) fn held(&self, grant: u32) -> usize {
+        self.held.get(grant as usize).copied().unwrap_or(0)
+    }
+
+    /// A counter passes to another grant.
+    pub(super) fn pass(&mut self, handle: Handle, grant: u32) {
+        let Some(counter) = self.get_mut(handle) else {
+            return;
+        };
+        let before = std::mem::replace(&mut counter.holder, grant);
+        self.release(before);
+        self.hold(grant);
+    }
+
+    fn hold(&mut self, grant: u32) {
+        if let Some(held) = self.held.get_mut(grant as usize) {
+            *held += 1;
+        }
+    }
+
+    fn release(&mut self, grant: u32) {
+        if let Some(held) = self.held.get_mut(grant as usize) {
+            *held -= 1;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A quota of a policy, and the key of the counter that it asks (DESIGN 5.3).
+
+use crate::key::{Head, push_part, push_value};
+use crate::number::Decimal;
+use crate::path::{Facts, Path};
+use crate::problem::Span;
+use crate::window::Window;
+use crate::{Number, Text, Value};
+
+/// What a counter is shared by. Ordered from the finest to the coarsest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Each session counts by itself.
+    Session,
+    /// Each grant counts by itself.
+    Grant,
+    /// All grants of a server count together.
+    Server,
+    /// All servers of a node count together.
+    Node,
+}
+
+impl Scope {
+    /// The word that policies use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Grant => "grant",
+            Self::Server => "server",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// One limit of a tool, or of all tools.
+#[derive(Debug, Clone)]
+pub(crate) struct Limit {
+    /// The rule id, made at load.
+    pub(crate) id: Text,
+    /// What the caller is told.
+    pub(crate) message: Text,
+    pub(crate) window: Window,
+    /// `max` in whole units, as written.
+    pub(crate) max: u64,
+    pub(crate) scope: Scope,
+    pub(crate) per: Vec<Path>,
+    pub(crate) increment_from: Option<Path>,
+    /// Whether it counts calls of all tools together.
+    pub(crate) all_tools: bool,
+    /// The part of the key that is the same for every call.
+    head: Box<[u8]>,
+    pub(crate) span: Span,
+}
+
+/// A limit as the document states it.
+pub(crate) struct LimitSpec {
+    pub(crate) id: Text,
+    pub(crate) message: Text,
+    pub(crate) counter: String,
+    pub(crate) window: Window,
+    pub(crate) max: u64,
+    pub(crate) scope: Scope,
+    pub(crate) per: Vec<Path>,
+    pub(crate) increment_from: Option<Path>,
+    pub(crate) all_tools: bool,
+    pub(crate) span: Span,
+}
+
+/// Why a limit cannot count a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Uncountable {
+    /// A `per` value is missing or null.
+    MissingKey,
+    /// The amount is missing, negative or no number.
+    BadAmount,
+}
+
+impl Limit {
+    pub(crate) fn new(spec: LimitSpec) -> Self {
+        let LimitSpec {
+            id,
+            message,
+            counter,
+            window,
+            max,
+            scope,
+            per,
+            increment_from,
+            all_tools,
+            span,
+        } = spec;
+        let amount_path = increment_from.as_ref().map(ToString::to_string);
+        let head = Head {
+            scope,
+            window,
+            all_tools,
+            counter: &counter,
+            increment_from: amount_path.as_deref(),
+        }
+        .encode();
+        Self {
+            id,
+            message,
+            window,
+            max,
+            scope,
+            per,
+            increment_from,
+            all_tools,
+            head,
+            span,
+        }
+    }
+
+    /// `max` in the unit the counter counts in.
+    #[inline]
+    pub(crate) fn ceiling(&self) -> u128 {
+        match self.increment_from {
+            Some(_) => u128::from(self.max) * 1_000_000,
+            None => u128::from(self.max),
+        }
+    }
+
+    /// What the call takes: 1, or its amount in millionths.
+    #[inline]
+    pub(crate) fn amount(
+        &self,
+        facts: &Facts<'_>,
+        arguments: &Value<'_>,
+    ) -> Result<u128, Uncountable> {
+        let Some(path) = &self.increment_from else {
+            return Ok(1);
+        };
+        match path.find(facts, arguments).value() {
+            Some(Value::Number(Number::Integer(amount))) => match u128::try_from(*amount) {
+                Ok(amount) => Ok(amount * 1_000_000),
+                Err(_) => Err(Uncountable::BadAmount),
+            },
+            Some(Value::Number(number @ Number::Decimal(_))) => Decimal::of(number)
+                .and_then(|amount| amount.millionths())
+                .ok_or(Uncountable::BadAmount),
+            _ => Err(Uncountable::BadAmount),
+        }
+    }
+
+    /// Appends the key of the counter that the call asks. Different counters have different keys.
+    #[inline]
+    pub(crate) fn write_key(
+        &self,
+        facts: &Facts<'_>,
+        arguments: &Value<'_>,
+        key: &mut Vec<u8>,
+    ) -> Result<(), Uncountable> {
+        key.extend_from_slice(&self.head);
+        let context = facts.context;
+        match self.scope {
+            Scope::Node => push_part(key, context.node.as_bytes()),
+            Scope::Server => push_part(key, context.server.as_bytes()),
+            Scope::Grant => {
+                push_part(key, context.server.as_bytes());
+                push_part(key, context.grant.as_bytes());
+            }
+            Scope::Session => {
+                push_part(key, context.server.as_bytes());
+                push_part(key, context.session.as_bytes());
+            }
+        }
+        if !self.all_tools {
+            push_part(key, facts.tool.as_bytes());
+        }
+        for path in &self.per {
+            match path.find(facts, arguments).value() {
+                None | Some(Value::Null) => return Err(Uncountable::MissingKey),
+                Some(value) => push_value(key, value),
+            }
+        }
+        Ok(())
+    }
+}
