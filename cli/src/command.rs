@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::terminal;
+use crate::{nas, terminal};
 
 /// Judge, record and replay what agents do through MCP servers.
 ///
@@ -34,6 +34,8 @@ enum Command {
     #[command(subcommand)]
     Token(token::Token),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    Nas(nas::NasArgs),
 }
 
 impl Cli {
@@ -46,6 +48,7 @@ impl Cli {
             }
             Some(Command::Token(command)) => command.run(),
             Some(Command::Completions(command)) => command.run(),
+            Some(Command::Nas(command)) => command.run(),
         }
     }
 }

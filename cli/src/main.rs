@@ -10,6 +10,7 @@
 
 mod command;
 mod failure;
+mod nas;
 mod terminal;
 
 use std::process::ExitCode;
