@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use weir_policy::ResolverSpec;
 
 pub use problem::{ConfigProblem, ConfigProblems};
 
@@ -91,6 +92,8 @@ pub struct ServerConfig {
     pub name: String,
     /// How it is reached.
     pub upstream: UpstreamSpec,
+    /// How its calls are to be read: dispatch, aliases, profile.
+    pub resolver: ResolverSpec,
 }
 
 /// One caller's leave to use one server.
@@ -125,7 +128,7 @@ pub struct Limits {
     pub counters_per_grant: usize,
     /// TLS handshake.
     pub handshake_timeout: Duration,
-    /// Request line and headers.
+    /// Request line and headers; also how long a connection may be idle between requests.
     pub header_read_timeout: Duration,
     /// Request body.
     pub body_read_timeout: Duration,
@@ -148,7 +151,7 @@ impl Default for Limits {
             sessions_max: 4096,
             counters_per_grant: 10_000,
             handshake_timeout: Duration::from_secs(10),
-            header_read_timeout: Duration::from_secs(15),
+            header_read_timeout: Duration::from_secs(75),
             body_read_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             upstream_timeout: Duration::from_secs(300),

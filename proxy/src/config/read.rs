@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use serde::de::DeserializeOwned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use weir_policy::{Resolver, ResolverSpec};
 
 use super::problem::{ConfigProblem, ConfigProblems};
 use super::section::{Found, Section, Source, io_words, nearest};
@@ -255,6 +257,16 @@ fn read_server(
     let name = read_name(section, "server", &found).unwrap_or_default();
     let headers = read_headers(section, environment);
     let transport = read_transport(section, environment);
+    let resolver = ResolverSpec {
+        dispatch: read_specs(section, "dispatch"),
+        alias: read_specs(section, "alias"),
+        profile: section
+            .string("profile")
+            .map(|found| found.value.to_owned()),
+    };
+    if let Err(problem) = Resolver::compile(&resolver) {
+        section.problem(problem.to_string(), None);
+    }
     section.not_yet("redact", "arguments are recorded as they came");
     section.not_yet(
         "audit",
@@ -279,7 +291,37 @@ fn read_server(
         headers,
         limits,
     };
-    ServerConfig { name, upstream }
+    ServerConfig {
+        name,
+        upstream,
+        resolver,
+    }
+}
+
+/// The `[[server.dispatch]]` or `[[server.alias]]` of a server, as policy's own types read them.
+fn read_specs<T: DeserializeOwned>(section: &Section<'_, '_>, key: &'static str) -> Vec<T> {
+    let Some(found) = section.raw(key) else {
+        return Vec::new();
+    };
+    let Some(items) = found.get_ref().as_array() else {
+        section.source.problem(
+            &found.span(),
+            format!("`{key}` must be an array of tables, [[server.{key}]]"),
+            None,
+        );
+        return Vec::new();
+    };
+    let mut specs = Vec::new();
+    for item in items {
+        match T::deserialize(ValueDeserializer::from(item.clone())) {
+            Ok(spec) => specs.push(spec),
+            Err(error) => {
+                let span = error.span().unwrap_or_else(|| item.span());
+                section.source.problem(&span, error.message().trim(), None);
+            }
+        }
+    }
+    specs
 }
 
 fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Transport {

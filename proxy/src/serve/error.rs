@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use weir_policy::Problems;
 use weir_recorder::RecordError;
 
+use crate::ledger::Unfoldable;
 use crate::upstream::ConnectError;
 
 /// Who has to act on a failure; status, log level and retry follow from it.
@@ -66,9 +67,12 @@ pub enum ServeError {
     #[error("{0}")]
     Record(#[from] RecordError),
     /// The counters cannot be rebuilt from the record.
-    #[error("the counters cannot be rebuilt from the record: {what}")]
-    Fold {
-        /// Why not.
+    #[error("the counters cannot be rebuilt from the record: {0}")]
+    Fold(#[from] Unfoldable),
+    /// A thread of ours ended early.
+    #[error("a thread of the proxy ended early: {what}")]
+    Interrupted {
+        /// What it said.
         what: String,
     },
     /// A server cannot be set up.
@@ -83,6 +87,7 @@ impl ServeError {
     /// Whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
+            Self::Interrupted { .. } => Fault::Bug,
             Self::Upstream(_) => Fault::Upstream,
             Self::Listen { .. }
             | Self::Tls { .. }
@@ -90,7 +95,7 @@ impl ServeError {
             | Self::Policy { .. }
             | Self::Resolver { .. }
             | Self::Record(_)
-            | Self::Fold { .. }
+            | Self::Fold(_)
             | Self::NoServer => Fault::Operator,
         }
     }

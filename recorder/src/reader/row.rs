@@ -16,7 +16,7 @@ pub struct CallRows<'a> {
     decided_at: Times<'a>,
     received_at: Times<'a>,
     finished_at: Times<'a>,
-    words: [Word<'a>; 10],
+    words: [Word<'a>; 11],
     arguments: &'a StringArray,
     effective_arguments: &'a StringArray,
     via: &'a GenericListArray<i32>,
@@ -67,11 +67,13 @@ pub struct CallRow<'a> {
     pub rule: Option<&'a str>,
     /// Digest of the policy that judged.
     pub policy_digest: Option<&'a str>,
+    /// Digest of the resolver that read the call.
+    pub resolver_digest: Option<&'a str>,
     /// The reservation was returned at `finish_seq`.
     pub given_back: bool,
 }
 
-const WORDS: [&str; 10] = [
+const WORDS: [&str; 11] = [
     "server",
     "grant",
     "session",
@@ -82,6 +84,7 @@ const WORDS: [&str; 10] = [
     "verdict",
     "rule",
     "policy_digest",
+    "resolver_digest",
 ];
 
 impl<'a> CallRows<'a> {
@@ -106,6 +109,7 @@ impl<'a> CallRows<'a> {
         "verdict",
         "rule",
         "policy_digest",
+        "resolver_digest",
         "given_back",
     ];
 
@@ -122,6 +126,7 @@ impl<'a> CallRows<'a> {
             verdict,
             rule,
             policy_digest,
+            resolver_digest,
         ] = WORDS;
         let word = |name| typed(batch, name, Word::of);
         Ok(Self {
@@ -141,6 +146,7 @@ impl<'a> CallRows<'a> {
                 word(verdict)?,
                 word(rule)?,
                 word(policy_digest)?,
+                word(resolver_digest)?,
             ],
             arguments: typed(batch, "arguments", |a| a.as_string_opt())?,
             effective_arguments: typed(batch, "effective_arguments", |a| a.as_string_opt())?,
@@ -167,6 +173,7 @@ impl<'a> CallRows<'a> {
             verdict,
             rule,
             policy_digest,
+            resolver_digest,
         ] = self.words.each_ref().map(|word| word.at(i));
         CallRow {
             seq: self.seq.value(i),
@@ -193,6 +200,7 @@ impl<'a> CallRows<'a> {
             },
             rule,
             policy_digest,
+            resolver_digest,
             given_back: self.given_back.is_valid(i) && self.given_back.value(i),
         }
     }

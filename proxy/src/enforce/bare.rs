@@ -1,0 +1,74 @@
+//! GET and DELETE: a legacy client's stream, and the end of its session. They carry no message, so there is nothing to
+//! judge; what the server says on the stream is looked at like any answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+
+use super::carry::{self, Carriage};
+use super::envelope::{accept, caller_key, era_of, without_credentials};
+use super::refusal::{Refusal, refuse};
+use super::{Body, Caller, reply};
+use crate::gate::Gate;
+use crate::leave::{Leave, Pass};
+use crate::upstream::{Exchange, MessageKind};
+
+pub(super) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) -> Response<Body> {
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let era = era_of(header("mcp-protocol-version"));
+    let named = head.headers.contains_key("mcp-session-id");
+    let id = header("mcp-session-id")
+        .filter(|_| head.headers.get_all("mcp-session-id").iter().count() == 1);
+    let session = match id {
+        Some(id) => gate
+            .sessions
+            .given(&caller.server.name, &caller.grant.name, id)
+            .ok(),
+        None if named => None,
+        None => Some(
+            gate.sessions
+                .derived(&caller.grant.name, caller.address, &caller.agent),
+        ),
+    };
+    let Some(session) = session else {
+        let received_at = gate.ledger.clock().now();
+        return refuse(
+            gate,
+            caller,
+            received_at,
+            &Bytes::new(),
+            Refusal::Session { id: None },
+        )
+        .await;
+    };
+    let Ok(place) = Arc::clone(&gate.streams).try_acquire_owned() else {
+        return reply::busy();
+    };
+    let carriage = Carriage {
+        leave: Leave::Pass(Pass::for_bare()),
+        exchange: Exchange {
+            method: head.method.clone(),
+            headers: without_credentials(&head.headers),
+            body: Bytes::new(),
+            request_id: None,
+            rpc_method: Arc::from(""),
+            kind: MessageKind::Bare,
+            era,
+            session: id.map(Arc::from),
+            caller: caller_key(caller, &session),
+        },
+        open: None,
+        caller: caller.clone(),
+        session: session.clone(),
+        accept: accept(&head.headers),
+        place,
+    };
+    let response = carry::carry(gate, carriage).await;
+    let ended = response.status().is_success() || response.status() == StatusCode::NOT_FOUND;
+    if let (&Method::DELETE, Some(id), true) = (&head.method, id, ended) {
+        gate.sessions.end(&caller.server.name, id);
+    }
+    response
+}

@@ -1,0 +1,190 @@
+//! Answers of our own: denials, errors, and the few plain texts of HTTP.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use serde_json::json;
+use serde_json::value::RawValue;
+use weir_policy::{AskKind, Decision};
+
+use super::envelope::{Accept, Envelope};
+use crate::sse::Event;
+use crate::upstream::Era;
+
+/// What an answer is made of.
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The JSON-RPC code of a denial of anything but a tool call.
+const DENIED: i32 = -31_001;
+
+/// A denial as the agent sees it (DESIGN 5.7): a tool result it can reason about, or an error for other methods.
+pub(super) fn denied(
+    envelope: &Envelope<'_>,
+    kind: AskKind,
+    decision: &Decision,
+    call_id: Option<[u8; 16]>,
+) -> Response<Body> {
+    let Some(id) = envelope.id() else {
+        return empty(StatusCode::ACCEPTED); // nobody waits for an answer to a notification
+    };
+    let message = if decision.message.is_empty() {
+        "The policy does not allow this."
+    } else {
+        &decision.message
+    };
+    let text = format!("[POLICY DENIED] {message}");
+    let mut meta = serde_json::Map::new();
+    if let Some(call_id) = call_id {
+        meta.insert(
+            "weir/call".to_owned(),
+            uuid::Uuid::from_bytes(call_id).to_string().into(),
+        );
+    }
+    meta.insert("weir/rule".to_owned(), decision.rule.as_str().into());
+    if let Some(wait) = decision.retry_after_ms {
+        meta.insert("weir/retry_after_ms".to_owned(), wait.into());
+    }
+    let body = match kind {
+        AskKind::ToolCall => {
+            let mut result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": meta });
+            if let (Era::Modern, Some(result)) = (envelope.era(), result.as_object_mut()) {
+                result.insert("resultType".to_owned(), "complete".into());
+            }
+            message_text(Some(id.raw), "result", &result)
+        }
+        AskKind::Resource | AskKind::Prompt | AskKind::Method => message_text(
+            Some(id.raw),
+            "error",
+            &json!({ "code": DENIED, "message": text, "data": meta }),
+        ),
+    };
+    message_response(StatusCode::OK, body, envelope.accept())
+}
+
+/// A failure of the server behind us: an error that the agent can reason about, since some clients end their session on
+/// an HTTP error.
+pub(super) fn failed(
+    id: &str,
+    accept: Accept,
+    status: u16,
+    text: &str,
+    call_id: Option<[u8; 16]>,
+) -> Response<Body> {
+    let mut data = json!({ "status": status });
+    if let (Some(call_id), Some(data)) = (call_id, data.as_object_mut()) {
+        data.insert(
+            "weir/call".to_owned(),
+            uuid::Uuid::from_bytes(call_id).to_string().into(),
+        );
+    }
+    let error = json!({ "code": -31_000 - i32::from(status), "message": text, "data": data });
+    message_response(
+        StatusCode::OK,
+        message_text(Some(id), "error", &error),
+        accept,
+    )
+}
+
+/// A JSON-RPC error with an HTTP status.
+pub(super) fn error(status: StatusCode, id: Option<&str>, code: i32, text: &str) -> Response<Body> {
+    message_response(
+        status,
+        message_text(id, "error", &json!({ "code": code, "message": text })),
+        Accept::Json,
+    )
+}
+
+/// More requests are under way than may be.
+pub(super) fn busy() -> Response<Body> {
+    with(
+        plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests are under way",
+        ),
+        RETRY_AFTER,
+        "1",
+    )
+}
+
+/// The grant sends more refused messages than are written down.
+pub(super) fn slow_down() -> Response<Body> {
+    with(
+        plain(StatusCode::TOO_MANY_REQUESTS, "too many malformed messages"),
+        RETRY_AFTER,
+        "1",
+    )
+}
+
+/// No token, or one that opens nothing.
+pub(super) fn who_are_you() -> Response<Body> {
+    let response = plain(StatusCode::UNAUTHORIZED, "a valid bearer token is needed");
+    with(
+        response,
+        WWW_AUTHENTICATE,
+        "Bearer realm=\"weir\", error=\"invalid_token\"",
+    )
+}
+
+pub(super) fn method_not_allowed() -> Response<Body> {
+    with(
+        plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
+        ALLOW,
+        "POST, GET, DELETE",
+    )
+}
+
+/// A short text for people.
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let response = whole(status, Bytes::from(format!("{text}\n")));
+    with(response, CONTENT_TYPE, "text/plain; charset=utf-8")
+}
+
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    whole(status, Bytes::new())
+}
+
+pub(super) fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+fn with(
+    mut response: Response<Body>,
+    name: http::HeaderName,
+    value: &'static str,
+) -> Response<Body> {
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
+    response
+}
+
+fn message_response(status: StatusCode, message: String, accept: Accept) -> Response<Body> {
+    let response = match accept {
+        Accept::Json => with(
+            whole(status, message.into()),
+            CONTENT_TYPE,
+            "application/json",
+        ),
+        Accept::Events => with(
+            whole(status, Event::message(message.as_bytes()).raw),
+            CONTENT_TYPE,
+            "text/event-stream",
+        ),
+    };
+    with(response, CACHE_CONTROL, "no-store")
+}
+
+/// A message with the id as it stood.
+fn message_text(id: Option<&str>, member: &str, content: &serde_json::Value) -> String {
+    // The id was read strictly, so it is JSON; what is not would be answered without one.
+    let id = id
+        .filter(|id| serde_json::from_str::<&RawValue>(id).is_ok())
+        .unwrap_or("null");
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"{member}":{content}}}"#)
+}

@@ -1,0 +1,137 @@
+//! Everything a call meets on its way: one value, shared by all connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weir_policy::Resolver;
+use weir_recorder::{DigestKey, Recorder};
+
+use crate::config::Limits;
+use crate::grants::{Grants, Strangers};
+use crate::ledger::Ledger;
+use crate::sessions::Sessions;
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstream;
+
+/// A running proxy, as calls see it.
+pub(crate) struct Gate {
+    pub(crate) limits: Limits,
+    pub(crate) hosts: Hosts,
+    pub(crate) servers: Vec<Arc<Served>>,
+    pub(crate) grants: Grants,
+    pub(crate) strangers: Strangers,
+    pub(crate) sessions: Sessions,
+    pub(crate) ledger: Ledger,
+    pub(crate) recorder: Recorder,
+    pub(crate) digest_key: DigestKey,
+    pub(crate) telemetry: Telemetry,
+    /// Requests under way.
+    pub(crate) in_flight: Arc<Semaphore>,
+    /// Streams that clients hold open.
+    pub(crate) streams: Arc<Semaphore>,
+    /// The tasks that carry calls to their servers.
+    pub(crate) carriers: TaskTracker,
+    /// The stop has begun: streams that wait for nothing in particular end.
+    pub(crate) stopping: CancellationToken,
+    /// The stop waits no longer: calls under way are given up, their outcome unknown.
+    pub(crate) giving_up: CancellationToken,
+}
+
+/// One server behind Weir.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) name: Arc<str>,
+    pub(crate) upstream: Upstream,
+    pub(crate) resolver: Resolver,
+    pub(crate) resolver_digest: String,
+}
+
+/// The names clients may use for this host, and the pages that may call.
+#[derive(Debug, Clone)]
+pub(crate) struct Hosts {
+    pub(crate) names: Vec<String>,
+    pub(crate) origins: Vec<String>,
+}
+
+impl Gate {
+    pub(crate) fn server(&self, name: &str) -> Option<&Arc<Served>> {
+        self.servers.iter().find(|server| *server.name == *name)
+    }
+
+    /// Requests under way, streams that wait for nothing in particular not counted.
+    pub(crate) fn under_way(&self) -> usize {
+        self.limits
+            .in_flight_max
+            .saturating_sub(self.in_flight.available_permits())
+    }
+
+    /// Bytes left on the disk of the record, if the system tells.
+    pub(crate) fn disk_left(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(self.recorder.path()).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// How long a legacy call whose client has left is still listened to.
+    pub(crate) fn patience(&self) -> Duration {
+        self.limits.upstream_timeout
+    }
+}
+
+impl Hosts {
+    /// Whether a `Host` or `:authority` names this host. The port is not looked at: it does not tell who is called.
+    pub(crate) fn names(&self, authority: &str) -> bool {
+        let host = host_of(authority).to_ascii_lowercase();
+        self.names.contains(&host)
+    }
+
+    /// Whether a page from this origin may call.
+    pub(crate) fn admits(&self, origin: &str) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        if self.origins.contains(&origin) {
+            return true;
+        }
+        let authority = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        authority.is_some_and(|authority| !authority.contains('/') && self.names(authority))
+    }
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+fn host_of(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    authority.split(':').next().unwrap_or(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_own_names_and_origins_are_admitted() {
+        let hosts = Hosts {
+            names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            origins: vec!["https://console.example".into()],
+        };
+        for authority in ["localhost:8443", "LOCALHOST", "127.0.0.1:1", "[::1]:8443"] {
+            assert!(hosts.names(authority), "{authority}");
+        }
+        for authority in ["evil.example", "localhost.evil.example", ""] {
+            assert!(!hosts.names(authority), "{authority}");
+        }
+        assert!(hosts.admits("https://console.example") && hosts.admits("http://localhost:6274"));
+        for origin in [
+            "null",
+            "https://evil.example",
+            "https://localhost@evil.example",
+            "file://",
+        ] {
+            assert!(!hosts.admits(origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The phase `accept`: TCP connections become TLS streams, within limits, and each request on them goes to the gate.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::enforce::enforce;
+use crate::gate::Gate;
+
+/// Requests that one HTTP/2 connection may have open.
+const STREAMS_PER_CONNECTION: u32 = 128;
+/// Bytes of a request's line and headers.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// Accepts until the stop begins, then waits until every connection has ended in good order, or until `drain` is over.
+pub(crate) async fn listen(
+    gate: Arc<Gate>,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    drain: Duration,
+) {
+    let places = Arc::new(Semaphore::new(gate.limits.connections_max));
+    let graceful = GracefulShutdown::new();
+    let server = Arc::new(Protocols::new(&gate));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = gate.stopping.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, or a connection that was gone before we took it.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            gate.telemetry.connection_refused("too_many");
+            continue;
+        };
+        let gate = Arc::clone(&gate);
+        let (acceptor, server, watcher) =
+            (acceptor.clone(), Arc::clone(&server), graceful.watcher());
+        tokio::spawn(async move {
+            connection(gate, stream, peer, &acceptor, &server, watcher, place).await
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(drain, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections were still open when the stop could wait no longer");
+    }
+}
+
+/// One connection from its handshake to its end.
+async fn connection(
+    gate: Arc<Gate>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: &TlsAcceptor,
+    server: &Protocols,
+    watcher: Watcher,
+    place: OwnedSemaphorePermit,
+) {
+    // Small answers go out at once; a socket that cannot do this still works.
+    drop(stream.set_nodelay(true));
+    let handshake =
+        tokio::time::timeout(gate.limits.handshake_timeout, acceptor.accept(stream)).await;
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "a TLS handshake failed");
+            return gate.telemetry.connection_refused("tls");
+        }
+        Err(_) => return gate.telemetry.connection_refused("handshake_timeout"),
+    };
+    let address = peer.ip();
+    let protocol = server.of(&stream);
+    let service = service_fn(move |request| {
+        let gate = Arc::clone(&gate);
+        async move { Ok::<_, Infallible>(enforce(&gate, address, request).await) }
+    });
+    let served = watcher
+        .watch(
+            protocol
+                .serve_connection(TokioIo::new(stream), service)
+                .into_owned(),
+        )
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+    drop(place);
+}
+
+/// HTTP/1.1 and HTTP/2, each with its limits; TLS has settled which of them a connection speaks.
+struct Protocols {
+    http1: Builder<TokioExecutor>,
+    http2: Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(gate: &Gate) -> Self {
+        let mut http1 = Builder::new(TokioExecutor::new()).http1_only();
+        http1
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(gate.limits.header_read_timeout)
+            .max_buf_size(HEADER_BYTES_MAX)
+            .keep_alive(true)
+            .half_close(false);
+        let mut http2 = Builder::new(TokioExecutor::new()).http2_only();
+        http2
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .max_header_list_size(HEADER_BYTES_MAX as u32)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(20));
+        Self { http1, http2 }
+    }
+
+    fn of(&self, stream: &TlsStream<TcpStream>) -> &Builder<TokioExecutor> {
+        let (_, session) = stream.get_ref();
+        if session.alpn_protocol() == Some(b"h2") {
+            &self.http2
+        } else {
+            &self.http1
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Sessions: the protocol's own where it has them, else what one grant sends from one address and client until 30
+//! minutes of silence.
+//!
+//! A session is never proof of identity: the protocol's ids are bound to the grant that opened them, and everyone else
+//! gets the same answer as for an id that never was.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Silence after which a derived session has ended.
+const SILENCE_MAX: Duration = Duration::from_mins(30);
+/// Silence after which a session of the protocol is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+/// Every session that is remembered.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    sessions_max: usize,
+    known: Mutex<HashMap<Key, Entry>>,
+}
+
+/// What is known of the one that speaks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// `clientInfo.name`
+    pub(crate) name: Option<Arc<str>>,
+    /// `clientInfo.version`
+    pub(crate) version: Option<Arc<str>>,
+    /// The protocol's revision.
+    pub(crate) protocol: Option<Arc<str>>,
+}
+
+/// A session as calls see it.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// The column `session`.
+    pub(crate) id: Arc<str>,
+    pub(crate) client: Client,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// `Mcp-Session-Id` of one server.
+    Given { server: Arc<str>, id: Arc<str> },
+    /// Where there is none.
+    Derived {
+        grant: Arc<str>,
+        address: IpAddr,
+        agent: Arc<str>,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    grant: Arc<str>,
+    session: Session,
+    seen: Instant,
+}
+
+/// The session id names no session of this grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoSuchSession;
+
+impl Sessions {
+    pub(crate) fn new(sessions_max: usize) -> Self {
+        Self {
+            sessions_max,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The session that this grant opened under this id.
+    pub(crate) fn given(
+        &self,
+        server: &Arc<str>,
+        grant: &Arc<str>,
+        id: &str,
+    ) -> Result<Session, NoSuchSession> {
+        let key = Key::Given {
+            server: Arc::clone(server),
+            id: Arc::from(id),
+        };
+        let mut known = self.known();
+        let entry = known
+            .get_mut(&key)
+            .filter(|entry| entry.grant == *grant)
+            .ok_or(NoSuchSession)?;
+        entry.seen = Instant::now();
+        Ok(entry.session.clone())
+    }
+
+    /// The session of a caller that has no id: the one of its grant, address and client, until it has been silent.
+    pub(crate) fn derived(&self, grant: &Arc<str>, address: IpAddr, agent: &str) -> Session {
+        let key = Key::Derived {
+            grant: Arc::clone(grant),
+            address,
+            agent: Arc::from(agent),
+        };
+        let now = Instant::now();
+        let mut known = self.known();
+        if let Some(entry) = known.get_mut(&key)
+            && now.duration_since(entry.seen) < SILENCE_MAX
+        {
+            entry.seen = now;
+            return entry.session.clone();
+        }
+        let session = Session {
+            id: fresh_id(),
+            client: Client::default(),
+        };
+        self.make_room(&mut known, now);
+        known.insert(
+            key,
+            Entry {
+                grant: Arc::clone(grant),
+                session: session.clone(),
+                seen: now,
+            },
+        );
+        session
+    }
+
+    /// Binds the id that a server gave to the grant that asked for it. An id that another grant holds stays with that one.
+    pub(crate) fn bind(
+        &self,
+        server: &Arc<str>,
+        grant: &Arc<str>,
+        id: &str,
+        client: Client,
+    ) -> Result<(), NoSuchSession> {
+        let id: Arc<str> = Arc::from(id);
+        let key = Key::Given {
+            server: Arc::clone(server),
+            id: Arc::clone(&id),
+        };
+        let now = Instant::now();
+        let mut known = self.known();
+        if known.get(&key).is_some_and(|entry| entry.grant != *grant) {
+            return Err(NoSuchSession);
+        }
+        self.make_room(&mut known, now);
+        known.insert(
+            key,
+            Entry {
+                grant: Arc::clone(grant),
+                session: Session { id, client },
+                seen: now,
+            },
+        );
+        Ok(())
+    }
+
+    /// Remembers who speaks in a derived session, for the calls that follow.
+    pub(crate) fn introduce(&self, grant: &Arc<str>, address: IpAddr, agent: &str, client: Client) {
+        let key = Key::Derived {
+            grant: Arc::clone(grant),
+            address,
+            agent: Arc::from(agent),
+        };
+        if let Some(entry) = self.known().get_mut(&key) {
+            entry.session.client = client;
+        }
+    }
+
+    /// Forgets a session that was ended.
+    pub(crate) fn end(&self, server: &Arc<str>, id: &str) {
+        self.known().remove(&Key::Given {
+            server: Arc::clone(server),
+            id: Arc::from(id),
+        });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known().len()
+    }
+
+    /// Makes room for one more: first what is forgotten anyway, then what was silent longest.
+    fn make_room(&self, known: &mut HashMap<Key, Entry>, now: Instant) {
+        if known.len() < self.sessions_max {
+            return;
+        }
+        known.retain(|key, entry| {
+            let silence_max = match key {
+                Key::Given { .. } => FORGOTTEN_AFTER,
+                Key::Derived { .. } => SILENCE_MAX,
+            };
+            now.duration_since(entry.seen) < silence_max
+        });
+        while known.len() >= self.sessions_max {
+            let Some(oldest) = known
+                .iter()
+                .min_by_key(|(_, entry)| entry.seen)
+                .map(|(key, _)| key.clone())
+            else {
+                return;
+            };
+            known.remove(&oldest);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fresh_id() -> Arc<str> {
+    Arc::from(uuid::Uuid::now_v7().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn an_id_opens_nothing_for_another_grant() {
+        let (server, ops, dev): (Arc<str>, Arc<str>, Arc<str>) =
+            ("nas".into(), "ops".into(), "dev".into());
+        let sessions = Sessions::new(8);
+        sessions
+            .bind(&server, &ops, "abc", Client::default())
+            .unwrap();
+        assert!(sessions.given(&server, &ops, "abc").is_ok());
+        assert_eq!(
+            sessions.given(&server, &dev, "abc").err(),
+            Some(NoSuchSession)
+        );
+        assert!(
+            sessions
+                .bind(&server, &dev, "abc", Client::default())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn one_grant_address_and_client_is_one_session() {
+        let ops: Arc<str> = "ops".into();
+        let sessions = Sessions::new(8);
+        let first = sessions.derived(&ops, HERE, "agent/1");
+        assert_eq!(sessions.derived(&ops, HERE, "agent/1").id, first.id);
+        assert_ne!(sessions.derived(&ops, HERE, "agent/2").id, first.id);
+    }
+
+    #[test]
+    fn more_sessions_than_may_be_are_never_held() {
+        let ops: Arc<str> = "ops".into();
+        let sessions = Sessions::new(3);
+        for agent in 0..10 {
+            sessions.derived(&ops, HERE, &agent.to_string());
+        }
+        assert_eq!(sessions.len(), 3);
+    }
+}
