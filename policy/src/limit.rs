@@ -76,6 +76,12 @@ pub(crate) enum Uncountable {
 }
 
 impl Limit {
+    /// Whether its key or its amount comes from the arguments.
+    pub(crate) fn reads_arguments(&self) -> bool {
+        let mut paths = self.per.iter().chain(&self.increment_from);
+        paths.any(|path| path.reads_arguments())
+    }
+
     pub(crate) fn new(spec: LimitSpec) -> Self {
         let LimitSpec {
             id,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::limit::Scope;
+use crate::limit::{Limit, Scope};
 use crate::lint::{Catalogue, lint};
-use crate::rules::Rules;
-use crate::{Digest, Micros, Problems, document};
+use crate::rules::{Rules, ToolRules};
+use crate::{Digest, Micros, Problems, Resolution, document};
 
 /// A loaded policy. Immutable; share it by `Arc`.
 #[derive(Debug, Clone)]
@@ -21,22 +21,9 @@ impl Policy {
     /// Reads a policy document; `name` is what its problems call it, usually the file's path.
     pub fn load(source: &[u8], name: &str) -> Result<Self, Problems> {
         let (text, rules) = document::read(source, name)?;
-        let paths = rules
-            .tools
-            .iter()
-            .flat_map(|tool| tool.predicates())
-            .flat_map(|predicate| &predicate.conditions);
-        let by_predicate = paths
-            .into_iter()
-            .any(|condition| condition.path.reads_arguments());
-        let by_limit = rules.limits().any(|limit| {
-            limit
-                .per
-                .iter()
-                .chain(&limit.increment_from)
-                .any(|path| path.reads_arguments())
-        });
-        let needs_arguments = by_predicate || by_limit;
+        let tools = rules.tools.iter().map(|tool| &**tool);
+        let needs_arguments = tools.into_iter().any(ToolRules::reads_arguments)
+            || rules.all_tools.iter().any(Limit::reads_arguments);
         Ok(Self {
             source: text.into(),
             name: name.into(),
@@ -69,6 +56,18 @@ impl Policy {
     /// Whether any rule reads the arguments.
     pub fn needs_arguments(&self) -> bool {
         self.needs_arguments
+    }
+
+    /// Whether any rule for a call of these names reads its arguments. Only names count, so the answer
+    /// is one for all calls that go by them: replay asks once, and may leave their arguments unread.
+    pub fn reads_arguments_of(&self, names: &Resolution<'_>) -> bool {
+        let standings = names
+            .readings
+            .iter()
+            .map(|reading| self.rules.stand(&reading.tool));
+        let tools = standings.filter_map(|standing| standing.rules);
+        tools.into_iter().any(ToolRules::reads_arguments)
+            || self.rules.all_tools.iter().any(Limit::reads_arguments)
     }
 
     /// The longest window of any limit, as a span.

@@ -159,4 +159,12 @@ impl ToolRules {
             .chain(&self.deny_if)
             .chain(&self.approve_if)
     }
+
+    /// Whether a predicate or a limit reads the arguments.
+    pub(crate) fn reads_arguments(&self) -> bool {
+        self.predicates()
+            .flat_map(|predicate| &predicate.conditions)
+            .any(|condition| condition.path.reads_arguments())
+            || self.limits.iter().any(Limit::reads_arguments)
+    }
 }

@@ -13,6 +13,15 @@ pub enum Leave {
     Pass(Pass),
 }
 
+impl Leave {
+    /// Uses it up; called where the message goes out and nowhere else.
+    pub(crate) fn spend(self) {
+        match self {
+            Self::Permit(_) | Self::Pass(_) => {}
+        }
+    }
+}
+
 /// Leave for a message that no policy judges. Private inside: a judged method cannot get one.
 ///
 /// ```compile_fail

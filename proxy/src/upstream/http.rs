@@ -94,11 +94,9 @@ impl HttpUpstream {
         leave: Leave,
         exchange: Exchange,
     ) -> Result<Answer, ForwardError> {
-        let places = if exchange.method == Method::GET {
-            &self.streams
-        } else {
-            &self.calls
-        };
+        let listens =
+            exchange.method == Method::GET || &*exchange.rpc_method == "subscriptions/listen";
+        let places = if listens { &self.streams } else { &self.calls };
         let place = Arc::clone(places)
             .try_acquire_owned()
             .map_err(|_| ForwardError {
@@ -118,6 +116,7 @@ impl HttpUpstream {
             tasks: self.tasks.clone(),
             closing: self.closing.clone(),
             gone_is_cancel,
+            listens,
             request,
         }));
         // A legacy client that goes away has not cancelled: its exchange runs on without it.
@@ -146,7 +145,7 @@ impl HttpUpstream {
         leave: Leave,
         exchange: Exchange,
     ) -> Result<Request<Full<Bytes>>, ForwardError> {
-        let _spent = leave;
+        leave.spend();
         let has_body = !exchange.body.is_empty();
         let mut request = Request::builder()
             .method(exchange.method)
@@ -181,6 +180,8 @@ struct Carried {
     tasks: TaskTracker,
     closing: CancellationToken,
     gone_is_cancel: bool,
+    /// The answer is a stream that may stay silent for hours.
+    listens: bool,
     request: Request<Full<Bytes>>,
 }
 
@@ -192,9 +193,9 @@ async fn carry(carried: Carried) -> Result<Answer, ForwardError> {
         tasks,
         closing,
         gone_is_cancel,
+        listens,
         request,
     } = carried;
-    let is_stream_of_its_own = request.method() == Method::GET;
     let patience = limits.connect_timeout.saturating_add(limits.answer_timeout);
     let response = tokio::select! {
         response = tokio::time::timeout(patience, client.request(request)) => response,
@@ -206,7 +207,7 @@ async fn carry(carried: Carried) -> Result<Answer, ForwardError> {
     let (parts, body) = usable(response)?.into_parts();
     let headers = headers::towards_client(&parts.headers);
     let body = if is_event_stream(&parts.headers) {
-        let patience = (!is_stream_of_its_own).then_some(limits.answer_timeout);
+        let patience = (!listens).then_some(limits.answer_timeout);
         let stream = events::of(body, limits.event_bytes_max, patience, place);
         AnswerBody::Events(if gone_is_cancel {
             stream

@@ -1,30 +1,435 @@
 //! An MCP server that is a child process.
+//!
+//! A legacy session has a child of its own, made by its `initialize` and ended by its DELETE. Callers without a session
+//! (the modern era, or a bare `tools/call`) have one child each, started when first needed. A request goes out as the
+//! judged bytes with an id of our own in place of the client's, since two clients, or one that is careless, may use the
+//! same; the answer comes back as the server's bytes with the client's id restored.
 
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+use self::child::{Child, Start};
+use self::desk::{Asked, Lost};
+use self::exchange::Waiting;
 use crate::leave::Leave;
-use crate::upstream::{Answer, Cause, ConnectError, Exchange, ForwardError, Reached, UpstreamSpec};
+use crate::sse::Event;
+use crate::upstream::{
+    Answer, AnswerBody, Cause, ConnectError, Era, Exchange, ForwardError, MessageKind, Reached,
+    StreamFault, Transport, UpstreamLimits, UpstreamSpec,
+};
+
+mod child;
+mod desk;
+mod exchange;
+mod message;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+/// A child this long without use makes way when there are too many.
+const MAKES_WAY: Duration = Duration::from_secs(10);
 
 /// The children of one server.
 #[derive(Debug)]
-pub struct StdioUpstream {}
+pub struct StdioUpstream {
+    server: Arc<str>,
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    directory: PathBuf,
+    limits: UpstreamLimits,
+    children: Mutex<HashMap<Owner, Arc<Child>>>,
+    in_flight: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// Whom a child serves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Owner {
+    /// One legacy session, by the id Weir gave it.
+    Session(Arc<str>),
+    /// A caller without sessions.
+    Caller(Arc<str>),
+}
 
 impl StdioUpstream {
-    pub(super) async fn connect(_spec: &UpstreamSpec) -> Result<Self, ConnectError> {
-        Ok(Self {})
+    pub(super) async fn connect(spec: &UpstreamSpec) -> Result<Self, ConnectError> {
+        let refuse = |detail: String| ConnectError {
+            server: Arc::clone(&spec.server),
+            detail,
+        };
+        let Transport::Stdio {
+            command,
+            environment,
+            directory,
+        } = &spec.transport
+        else {
+            return Err(refuse("is not a command".into()));
+        };
+        if command.first().is_none_or(String::is_empty) {
+            return Err(refuse("`command` is empty".into()));
+        }
+        let folder = tokio::fs::metadata(directory)
+            .await
+            .map_err(|fault| fault.to_string());
+        if !folder
+            .map_err(|fault| refuse(format!("`{}`: {fault}", directory.display())))?
+            .is_dir()
+        {
+            return Err(refuse(format!("`{}` is no folder", directory.display())));
+        }
+        Ok(Self {
+            server: Arc::clone(&spec.server),
+            command: command.clone(),
+            environment: environment.clone(),
+            directory: directory.clone(),
+            limits: spec.limits,
+            children: Mutex::default(),
+            in_flight: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
+            tasks: TaskTracker::new(),
+        })
     }
 
     pub(super) async fn forward(
         &self,
-        _leave: Leave,
-        _exchange: Exchange,
+        leave: Leave,
+        exchange: Exchange,
     ) -> Result<Answer, ForwardError> {
-        Err(ForwardError {
-            reached: Reached::Never,
-            cause: Cause::Unreachable,
-            detail: "not built yet".into(),
-        })
+        match (&exchange.method, exchange.kind) {
+            (&Method::POST, MessageKind::Request) => self.ask(leave, exchange).await,
+            (&Method::POST, MessageKind::Notification | MessageKind::Response) => {
+                self.tell(leave, &exchange)
+            }
+            (&Method::GET, _) => Ok(self.listen(&exchange)),
+            (&Method::DELETE, _) => Ok(self.end_session(&exchange)),
+            _ => Ok(not_allowed()),
+        }
     }
 
-    pub(super) async fn close(&self, _deadline: Duration) {}
+    pub(super) async fn close(&self, deadline: Duration) {
+        for child in self.children().drain().map(|(_, child)| child) {
+            child.end(Some(deadline / 3));
+        }
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(server = %self.server, left = self.tasks.len(), "children did not end in time");
+        }
+    }
+
+    /// A request: out as a line, back as JSON, or as events if something comes before the answer.
+    async fn ask(&self, leave: Leave, exchange: Exchange) -> Result<Answer, ForwardError> {
+        let place = Arc::clone(&self.in_flight)
+            .try_acquire_owned()
+            .map_err(|_| {
+                never(
+                    Cause::Busy,
+                    format!("{} requests are under way", self.limits.in_flight_max),
+                )
+            })?;
+        let founds = &*exchange.rpc_method == "initialize" && exchange.era == Era::Legacy;
+        let (owner, child) = match (founds, &exchange.session) {
+            (true, _) => {
+                let owner = Owner::Session(uuid::Uuid::new_v4().to_string().into());
+                (owner.clone(), self.child(owner)?)
+            }
+            (false, Some(session)) => match self.session(session) {
+                Some(child) => (Owner::Session(Arc::clone(session)), child),
+                None => return Ok(no_session()),
+            },
+            (false, None) => {
+                let owner = Owner::Caller(Arc::clone(&exchange.caller));
+                (owner.clone(), self.child(owner)?)
+            }
+        };
+        let mut founding = founds.then(|| Founding {
+            upstream: self,
+            owner: owner.clone(),
+            stands: false,
+        });
+        let waiting = self.send(leave, &exchange, &child, place)?;
+        let mut answer = waiting.answer(&exchange).await?;
+        if let (Some(founding), Owner::Session(session)) = (&mut founding, &owner)
+            && !answer_is_error(&answer)
+            && let Ok(session) = HeaderValue::from_str(session)
+        {
+            answer.headers.insert(SESSION, session);
+            founding.stands = true;
+        }
+        Ok(answer)
+    }
+
+    /// The one place where a client's request is written, and where leave to write it is spent.
+    fn send(
+        &self,
+        leave: Leave,
+        exchange: &Exchange,
+        child: &Arc<Child>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Waiting, ForwardError> {
+        leave.spend();
+        let id = exchange
+            .request_id
+            .as_ref()
+            .ok_or_else(|| never(Cause::Unreachable, "a request without an id".into()))?;
+        if exchange.body.get(id.span.clone()) != Some(id.raw.as_bytes()) {
+            return Err(never(
+                Cause::Unreachable,
+                "the request's id is not where it should be".into(),
+            ));
+        }
+        let asked = Asked {
+            id: Arc::clone(&id.raw),
+            progress_token: message::progress_token(&exchange.body),
+            streams: accepts_events(&exchange.headers),
+            subscribes: &*exchange.rpc_method == "subscriptions/listen",
+        };
+        let (own, deliveries) = child
+            .desk()
+            .open(asked)
+            .map_err(|lost| never(lost.cause, lost.detail))?;
+        let waiting = Waiting::new(
+            Arc::clone(child),
+            own,
+            deliveries,
+            exchange,
+            self.limits.answer_timeout,
+            place,
+        );
+        let spliced = message::splice(
+            &exchange.body,
+            std::slice::from_ref(&id.span),
+            &own.to_string(),
+        );
+        let line = spliced
+            .ok_or_else(|| never(Cause::Unreachable, "the request cannot be spliced".into()))?;
+        child
+            .write(message::line(line))
+            .map_err(|lost| never(lost.cause, lost.detail))?;
+        Ok(waiting)
+    }
+
+    /// A notification, or the client's answer to a request of the server: written, and nothing comes back.
+    fn tell(&self, leave: Leave, exchange: &Exchange) -> Result<Answer, ForwardError> {
+        leave.spend();
+        let child = match &exchange.session {
+            Some(session) => match self.session(session) {
+                Some(child) => child,
+                None => return Ok(no_session()),
+            },
+            None => self.child(Owner::Caller(Arc::clone(&exchange.caller)))?,
+        };
+        let mut line = exchange.body.to_vec();
+        if &*exchange.rpc_method == "notifications/cancelled" {
+            let why = Lost {
+                cause: Cause::Broken,
+                detail: "cancelled by the client".into(),
+            };
+            let named = message::cancelled_id(&exchange.body);
+            let own = named.and_then(|(id, place)| Some((child.desk().cancel(&id, why)?, place)));
+            // A request that is not open cannot be cancelled, and its id means nothing to the child.
+            let Some((own, place)) = own else {
+                return Ok(accepted());
+            };
+            line = message::splice(&line, &[place], &own.to_string()).unwrap_or(line);
+        }
+        child
+            .write(message::line(line))
+            .map_err(|lost| never(lost.cause, lost.detail))?;
+        Ok(accepted())
+    }
+
+    /// The stream of a legacy session: what the server says outside any request.
+    fn listen(&self, exchange: &Exchange) -> Answer {
+        let Some(session) = &exchange.session else {
+            return not_allowed();
+        };
+        let Some(child) = self.session(session) else {
+            return no_session();
+        };
+        child.touch();
+        let Some(messages) = child.desk().listen() else {
+            return refused(StatusCode::CONFLICT, "this session has a stream already");
+        };
+        let events = stream::unfold(messages, async |mut messages| {
+            let message: Bytes = messages.recv().await?;
+            Some((Ok::<_, StreamFault>(Event::message(&message)), messages))
+        });
+        events_answer(events.boxed())
+    }
+
+    fn end_session(&self, exchange: &Exchange) -> Answer {
+        let Some(session) = &exchange.session else {
+            return not_allowed();
+        };
+        match self.children().remove(&Owner::Session(Arc::clone(session))) {
+            Some(child) => {
+                child.end(None);
+                Answer {
+                    status: StatusCode::OK,
+                    headers: HeaderMap::new(),
+                    body: AnswerBody::Whole(Bytes::new()),
+                }
+            }
+            None => no_session(),
+        }
+    }
+
+    fn session(&self, session: &Arc<str>) -> Option<Arc<Child>> {
+        self.children()
+            .get(&Owner::Session(Arc::clone(session)))
+            .filter(|child| !child.is_over())
+            .cloned()
+    }
+
+    /// The child of `owner`, started if it has none that runs.
+    fn child(&self, owner: Owner) -> Result<Arc<Child>, ForwardError> {
+        let mut children = self.children();
+        children.retain(|_, child| !child.is_over());
+        if let Some(child) = children.get(&owner) {
+            return Ok(Arc::clone(child));
+        }
+        if self.tasks.is_closed() {
+            return Err(never(Cause::Unreachable, "the proxy is closing".into()));
+        }
+        if children.len() >= self.limits.children_max {
+            let longest = children
+                .iter()
+                .filter_map(|(owner, child)| Some((child.idle()?, owner.clone())))
+                .filter(|(idle, _)| *idle >= MAKES_WAY)
+                .max_by_key(|(idle, _)| *idle);
+            let Some((_, idle)) = longest else {
+                return Err(never(
+                    Cause::Busy,
+                    format!("{} children run and none is idle", children.len()),
+                ));
+            };
+            if let Some(child) = children.remove(&idle) {
+                child.end(None);
+            }
+        }
+        let start = Start {
+            server: &self.server,
+            command: &self.command,
+            environment: &self.environment,
+            directory: &self.directory,
+            line_bytes_max: self.limits.event_bytes_max,
+        };
+        let child = Child::start(&start, &self.tasks)
+            .map_err(|detail| never(Cause::Unreachable, detail))?;
+        children.insert(owner, Arc::clone(&child));
+        Ok(child)
+    }
+
+    fn children(&self) -> MutexGuard<'_, HashMap<Owner, Arc<Child>>> {
+        // A panic while it was held left the map whole: every change of it is one call.
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session that is being made. If it does not come to stand, its child ends: the client never learned its id.
+struct Founding<'u> {
+    upstream: &'u StdioUpstream,
+    owner: Owner,
+    stands: bool,
+}
+
+impl Drop for Founding<'_> {
+    fn drop(&mut self) {
+        if !self.stands
+            && let Some(child) = self.upstream.children().remove(&self.owner)
+        {
+            child.end(None);
+        }
+    }
+}
+
+fn answer_is_error(answer: &Answer) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Outcome<'m> {
+        #[serde(borrow, default)]
+        error: Option<&'m serde_json::value::RawValue>,
+    }
+    match &answer.body {
+        AnswerBody::Whole(message) => serde_json::from_slice::<Outcome<'_>>(message)
+            .map_or(true, |outcome| outcome.error.is_some()),
+        AnswerBody::Events(_) => false,
+    }
+}
+
+fn accepts_events(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|range| {
+            range
+                .split(';')
+                .next()
+                .is_some_and(|range| range.trim().eq_ignore_ascii_case("text/event-stream"))
+        })
+}
+
+fn never(cause: Cause, detail: String) -> ForwardError {
+    ForwardError {
+        reached: Reached::Never,
+        cause,
+        detail,
+    }
+}
+
+fn json_answer(status: StatusCode, message: Bytes) -> Answer {
+    let headers =
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    Answer {
+        status,
+        headers,
+        body: AnswerBody::Whole(message),
+    }
+}
+
+fn events_answer(events: stream::BoxStream<'static, Result<Event, StreamFault>>) -> Answer {
+    let headers =
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"))]);
+    Answer {
+        status: StatusCode::OK,
+        headers,
+        body: AnswerBody::Events(events),
+    }
+}
+
+fn accepted() -> Answer {
+    Answer {
+        status: StatusCode::ACCEPTED,
+        headers: HeaderMap::new(),
+        body: AnswerBody::Whole(Bytes::new()),
+    }
+}
+
+fn refused(status: StatusCode, message: &'static str) -> Answer {
+    let error =
+        format!(r#"{{"jsonrpc":"2.0","id":null,"error":{{"code":-31002,"message":"{message}"}}}}"#);
+    json_answer(status, error.into())
+}
+
+/// 404 tells a legacy client to initialize anew.
+fn no_session() -> Answer {
+    refused(StatusCode::NOT_FOUND, "session not found")
+}
+
+fn not_allowed() -> Answer {
+    let mut answer = refused(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    answer
+        .headers
+        .insert(ALLOW, HeaderValue::from_static("POST"));
+    answer
 }

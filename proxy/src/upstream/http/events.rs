@@ -16,7 +16,7 @@ use crate::sse::{Event, Splitter};
 use crate::upstream::{Cause, StreamFault};
 
 /// How long the answer to a legacy client that went away is still read, so that the server can finish its work.
-const KEPT: Duration = Duration::from_secs(300);
+const KEPT: Duration = Duration::from_mins(5);
 
 /// The events of `body`; between two of them no more than `patience`, if given. Holds `place` until it is dropped.
 ///

@@ -1,0 +1,13 @@
+SELECT grant, tool, count(*) AS stops, sum(forced) AS forced,
+       100 * sum(forced) / count(*) AS forced_percent,
+       sum(forced * denied) AS forced_denied, sum(denied) AS denied
+FROM (SELECT grant, tool,
+             CASE WHEN json(coalesce(effective_arguments, arguments), :pointer) = 'true'
+                  THEN 1 ELSE 0 END AS forced,
+             CASE WHEN verdict = 'deny' THEN 1 ELSE 0 END AS denied
+      FROM calls
+      WHERE tool LIKE :tool AND grant LIKE :grant
+        AND CAST(decided_at AS BIGINT) >= :from AND CAST(decided_at AS BIGINT) < :to)
+GROUP BY grant, tool
+ORDER BY stops DESC, grant, tool
+LIMIT :limit
