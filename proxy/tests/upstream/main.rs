@@ -1,0 +1,14 @@
+//! What stands behind Weir, met over real sockets and real pipes: what goes out, what comes back, and what is said of a
+//! message that got no answer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod common;
+mod http;
+mod stdio;
+mod tls;
