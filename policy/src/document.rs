@@ -99,32 +99,36 @@ impl Reader {
     }
 
     fn version(&mut self, members: &Members<'_>) {
-        match members.get("version") {
-            Some(Node::StringLit(text)) if text.value == "1" => {}
-            Some(node) => {
-                self.error(
-                    span(node),
-                    "this is not a version Weir knows",
-                    Some("write `\"version\": \"1\"`".to_owned()),
-                );
-            }
-            None => self.missing(members, "version", "write `\"version\": \"1\"`"),
+        let hint = "write `\"version\": \"1\"`";
+        let Some(node) = self.required(members, "version", hint) else {
+            return;
+        };
+        if !matches!(node, Node::StringLit(text) if text.value == "1") {
+            self.error(
+                span(node),
+                "this is not a version Weir knows",
+                Some(hint.to_owned()),
+            );
         }
     }
 
     fn default(&mut self, members: &Members<'_>) -> Verdict {
         let hint = "write `\"allow\"` or `\"deny\"`: what happens to tools that are not listed";
-        match members.get("default") {
-            Some(Node::StringLit(text)) if text.value == "allow" => return Verdict::Allow,
-            Some(Node::StringLit(text)) if text.value == "deny" => {}
-            Some(node) => self.error(
-                span(node),
-                "`default` is neither `allow` nor `deny`",
-                Some(hint.to_owned()),
-            ),
-            None => self.missing(members, "default", hint),
+        let Some(node) = self.required(members, "default", hint) else {
+            return Verdict::Deny;
+        };
+        match self.text(node, "default") {
+            Some("allow") => Verdict::Allow,
+            Some("deny") | None => Verdict::Deny,
+            Some(_) => {
+                self.error(
+                    span(node),
+                    "`default` is neither `allow` nor `deny`",
+                    Some(hint.to_owned()),
+                );
+                Verdict::Deny
+            }
         }
-        Verdict::Deny
     }
 
     fn free_text(&mut self, members: &Members<'_>) {
@@ -242,34 +246,38 @@ impl Reader {
         }
     }
 
-    fn missing(&mut self, members: &Members<'_>, key: &str, hint: &str) {
-        if members.is_object {
+    /// A member that must be there.
+    fn required<'n>(
+        &mut self,
+        members: &Members<'n>,
+        key: &str,
+        hint: &str,
+    ) -> Option<&'n Node<'n>> {
+        let node = members.get(key);
+        if node.is_none() && members.is_object {
             let at = Span {
                 start: members.span.start,
                 end: members.span.start + 1,
             };
             self.error(at, format!("`{key}` is missing"), Some(hint.to_owned()));
         }
+        node
     }
 
     fn text<'n>(&mut self, node: &'n Node<'n>, what: &str) -> Option<&'n str> {
-        match node {
-            Node::StringLit(text) => Some(&text.value),
-            node => {
-                self.wrong_kind(node, what, "a string");
-                None
-            }
+        if let Node::StringLit(text) = node {
+            return Some(&text.value);
         }
+        self.wrong_kind(node, what, "a string");
+        None
     }
 
     fn list<'n>(&mut self, node: &'n Node<'n>, what: &str) -> &'n [Node<'n>] {
-        match node {
-            Node::Array(array) => &array.elements,
-            node => {
-                self.wrong_kind(node, what, "an array");
-                &[]
-            }
+        if let Node::Array(array) = node {
+            return &array.elements;
         }
+        self.wrong_kind(node, what, "an array");
+        &[]
     }
 
     fn wrong_kind(&mut self, node: &Node<'_>, what: &str, wanted: &str) {

@@ -202,7 +202,12 @@ impl Watch for Course {
     ) {
         let (quantifier, passes) = match stage {
             Stage::Require => (Quantifier::Every, truth == Truth::True),
-            _ => (Quantifier::Any, truth == Truth::False),
+            Stage::Policy
+            | Stage::Hide
+            | Stage::Default
+            | Stage::DenyIf
+            | Stage::Limits
+            | Stage::ApproveIf => (Quantifier::Any, truth == Truth::False),
         };
         let conditions = rule.conditions.iter().map(|condition| Reading {
             path: condition.path.text().to_owned(),

@@ -139,7 +139,7 @@ fn literal(c: char, pattern: &mut String) {
     if c.is_ascii_alphanumeric() || c == '_' {
         pattern.push(c);
     } else {
-        pattern.push_str(&format!("\\x{{{:x}}}", u32::from(c)));
+        pattern.extend(["\\x{", &format!("{:x}", u32::from(c)), "}"]);
     }
 }
 

@@ -63,10 +63,10 @@ impl Condition {
         facts: &Facts<'_>,
         arguments: &Value<'_>,
     ) -> Truth {
-        match self.path.root {
-            Root::Arguments => self.walk(quantifier, arguments, &self.path.steps),
-            root => self.operator.ask(root.fact(facts).as_ref()),
+        if self.path.root == Root::Arguments {
+            return self.walk(quantifier, arguments, &self.path.steps);
         }
+        self.operator.ask(self.path.root.fact(facts).as_ref())
     }
 
     fn walk(&self, quantifier: Quantifier, mut value: &Value<'_>, mut steps: &[Step]) -> Truth {

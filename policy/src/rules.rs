@@ -94,15 +94,14 @@ impl Rules {
         for (glob, tool) in tools {
             let tool = Arc::new(tool);
             rules.tools.push(Arc::clone(&tool));
-            match glob {
-                Some(glob) => rules.globs.push((glob, tool)),
-                None => {
-                    let hidden = rules.hide_globs.iter().any(|glob| glob.reaches(&tool.key));
-                    let name = rules.names.entry(tool.key.clone()).or_default();
-                    name.hidden |= hidden;
-                    name.rules = Some(tool);
-                }
+            if let Some(glob) = glob {
+                rules.globs.push((glob, tool));
+                continue;
             }
+            let hidden = rules.hide_globs.iter().any(|glob| glob.reaches(&tool.key));
+            let name = rules.names.entry(tool.key.clone()).or_default();
+            name.hidden |= hidden;
+            name.rules = Some(tool);
         }
         let order = |rules: &ToolRules| {
             (

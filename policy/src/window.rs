@@ -75,7 +75,7 @@ impl Tally {
                 *sum = sum.saturating_add(amount);
                 match marks.back_mut() {
                     Some(last) if last.at >= at.0 => {
-                        last.amount = last.amount.saturating_add(amount)
+                        last.amount = last.amount.saturating_add(amount);
                     }
                     Some(_) | None => marks.push_back(Mark { at: at.0, amount }),
                 }

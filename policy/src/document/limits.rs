@@ -74,17 +74,10 @@ impl Reader {
         let mut limits = Vec::new();
         for node in self.list(node, "limits") {
             let members = self.members(node, "a limit", LIMIT);
-            let counter = match members.get("counter") {
-                Some(node) => self.counter(node),
-                None => {
-                    self.missing(
-                        &members,
-                        "counter",
-                        "a limit counts under a name, such as `\"counter\": \"stops\"`",
-                    );
-                    None
-                }
-            };
+            let hint = "a limit counts under a name, such as `\"counter\": \"stops\"`";
+            let counter = self
+                .required(&members, "counter", hint)
+                .and_then(|node| self.counter(node));
             limits.extend(self.limit(&members, counter.unwrap_or_default(), base, ids, all_tools));
         }
         limits
@@ -106,24 +99,14 @@ impl Reader {
         ids: &mut Ids,
         all_tools: bool,
     ) -> Option<Limit> {
-        let seconds = match members.get("window") {
-            Some(node) => self.window(node),
-            None => {
-                self.missing(
-                    members,
-                    "window",
-                    "write `\"minute\"`, or a whole number of seconds",
-                );
-                None
-            }
-        };
-        let max = match members.get("max") {
-            Some(node) => self.max(node),
-            None => {
-                self.missing(members, "max", "write how many calls may pass in a window");
-                None
-            }
-        };
+        let hint = "write `\"minute\"`, or a whole number of seconds";
+        let seconds = self
+            .required(members, "window", hint)
+            .and_then(|node| self.window(node));
+        let hint = "write how many calls may pass in a window";
+        let max = self
+            .required(members, "max", hint)
+            .and_then(|node| self.max(node));
         let scope = members
             .get("scope")
             .map_or(Some(Scope::Grant), |node| self.scope(node));
@@ -147,7 +130,7 @@ impl Reader {
         let message = message.map_or_else(default, ToOwned::to_owned);
         Some(Limit::new(LimitSpec {
             id: ids
-                .unique(format!("{base}/limits/{}", escape(&counter)))
+                .unique(&format!("{base}/limits/{}", escape(&counter)))
                 .into(),
             message: message.into(),
             window: Window {
@@ -193,7 +176,7 @@ impl Reader {
                 }
                 seconds
             }
-            node => {
+            Node::BooleanLit(_) | Node::Object(_) | Node::Array(_) | Node::NullKeyword(_) => {
                 self.wrong_kind(node, "window", "a name or a number of seconds");
                 None
             }
@@ -233,14 +216,12 @@ impl Reader {
         }
     }
 
-    fn boolean(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
-        match node {
-            Node::BooleanLit(literal) => Some(literal.value),
-            node => {
-                self.wrong_kind(node, what, "a boolean");
-                None
-            }
+    pub(super) fn boolean(&mut self, node: &Node<'_>, what: &str) -> Option<bool> {
+        if let Node::BooleanLit(literal) = node {
+            return Some(literal.value);
         }
+        self.wrong_kind(node, what, "a boolean");
+        None
     }
 
     /// A path that stands for one value: without `*`.

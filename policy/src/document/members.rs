@@ -1,6 +1,6 @@
 //! The members of an object: known, and each once.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use jsonc_parser::ast::Value as Node;
 use jsonc_parser::common::Ranged;
@@ -69,7 +69,7 @@ impl Reader {
             self.wrong_kind(node, what, "an object");
             return Vec::new();
         };
-        let mut seen = HashMap::new();
+        let mut seen = HashSet::new();
         let mut list = Vec::with_capacity(object.properties.len());
         for property in &object.properties {
             let range = property.name.range();
@@ -81,15 +81,15 @@ impl Reader {
                 },
                 value: &property.value,
             };
-            if seen.insert(entry.key, ()).is_some() {
+            if seen.insert(entry.key) {
+                list.push(entry);
+            } else {
                 let hint = "the second would silently win elsewhere: keep one".to_owned();
                 self.error(
                     entry.span,
                     format!("the key `{}` stands here twice", entry.key),
                     Some(hint),
                 );
-            } else {
-                list.push(entry);
             }
         }
         list

@@ -49,7 +49,7 @@ impl List {
     ) {
         let id = self
             .ids
-            .unique(format!("{}/{}", self.base, escape(segment)));
+            .unique(&format!("{}/{}", self.base, escape(segment)));
         let message = message.map_or_else(|| format!("Denied by {id}."), ToOwned::to_owned);
         self.entries.push(Predicate {
             id: id.into(),
@@ -65,8 +65,8 @@ impl List {
 pub(super) struct Ids(Vec<String>);
 
 impl Ids {
-    pub(super) fn unique(&mut self, id: String) -> String {
-        let mut unique = id.clone();
+    pub(super) fn unique(&mut self, id: &str) -> String {
+        let mut unique = id.to_owned();
         let mut number = 2;
         while self.0.contains(&unique) {
             unique = format!("{id}#{number}");
@@ -101,12 +101,8 @@ impl Reader {
             if let Some(node) = members.get("timeout") {
                 self.duration(node);
             }
-            let Some(node) = members.get("conditions") else {
-                self.missing(
-                    &members,
-                    "conditions",
-                    "write `\"conditions\": []` for a predicate that always holds",
-                );
+            let hint = "write `\"conditions\": []` for a predicate that always holds";
+            let Some(node) = self.required(&members, "conditions", hint) else {
                 continue;
             };
             let mut conditions = Vec::new();
@@ -128,40 +124,19 @@ impl Reader {
 
     fn condition(&mut self, node: &Node<'_>) -> Option<Condition> {
         let members = self.members(node, "a condition", CONDITION);
-        let path = match members.get("path") {
-            Some(node) => self.path(node),
-            None => {
-                self.missing(
-                    &members,
-                    "path",
-                    "write what is read, such as `\"path\": \"args.id\"`",
-                );
-                None
-            }
-        };
-        let name = match members.get("op") {
-            Some(node) => self.operator_name(node),
-            None => {
-                self.missing(
-                    &members,
-                    "op",
-                    &format!("operators are {}", spelling::list(OPERATORS)),
-                );
-                None
-            }
-        };
-        let operator = match (name, members.get("value")) {
-            (Some(name), Some(node)) => self.operator(name, node),
-            (_, Some(_)) => None,
-            (_, None) => {
-                self.missing(
-                    &members,
-                    "value",
-                    "write what the value at the path is compared with",
-                );
-                None
-            }
-        };
+        let hint = "write what is read, such as `\"path\": \"args.id\"`";
+        let path = self
+            .required(&members, "path", hint)
+            .and_then(|node| self.path(node));
+        let hint = format!("operators are {}", spelling::list(OPERATORS));
+        let name = self
+            .required(&members, "op", &hint)
+            .and_then(|node| self.operator_name(node));
+        let hint = "write what the value at the path is compared with";
+        let value = self.required(&members, "value", hint);
+        let operator = name
+            .zip(value)
+            .and_then(|(name, value)| self.operator(name, value));
         Some(Condition {
             path: path?,
             name: name?,
@@ -221,13 +196,7 @@ impl Reader {
             "in" => Operator::In(self.operands(node)?),
             "not_in" => Operator::NotIn(self.operands(node)?),
             "contains" => Operator::Contains(self.operand(node)?),
-            "exists" => match node {
-                Node::BooleanLit(wanted) => Operator::Exists(wanted.value),
-                node => {
-                    self.wrong_kind(node, "the value of `exists`", "a boolean");
-                    return None;
-                }
-            },
+            "exists" => Operator::Exists(self.boolean(node, "the value of `exists`")?),
             "type" => {
                 let text = self.text(node, "the value of `type`")?;
                 let Some(wanted) = Type::named(text) else {
@@ -305,9 +274,10 @@ impl Reader {
     }
 
     fn networks(&mut self, node: &Node<'_>) -> Option<Vec<IpNet>> {
-        let nodes = match node {
-            Node::Array(array) => array.elements.as_slice(),
-            node => std::slice::from_ref(node),
+        let nodes = if let Node::Array(array) = node {
+            array.elements.as_slice()
+        } else {
+            std::slice::from_ref(node)
         };
         let mut networks = Vec::new();
         for node in nodes {
