@@ -176,7 +176,7 @@ fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok())
-        .unwrap_or(2_500);
+        .unwrap_or(2_000);
     ProptestConfig {
         cases,
         failure_persistence: None,
