@@ -13,11 +13,13 @@
 //!
 //! This crate never depends on the other crates of the workspace: it must be able to judge them all.
 
+mod hostile;
 mod mornings;
 mod policies;
 
 use std::path::{Path, PathBuf};
 
+pub use hostile::{Hostile, hostile};
 pub use mornings::{
     Agent, BadMorning, Call, Client, Label, Message, Morning, Shape, morning, mornings,
 };

@@ -136,20 +136,23 @@ impl Resolver {
         let mut readings = SmallVec::new();
         let mut via = SmallVec::new();
         while place.role == ReadingRole::Full {
+            let step = self.steps.get(place.tool.as_ref());
+            let next = match (step, &place.arguments) {
+                (None, _) => None,
+                (Some(step), Arguments::Message(arguments)) => self.next(step, arguments)?,
+                (Some(step), Arguments::Built(arguments)) => {
+                    self.next(step, arguments)?.map(Place::into_owned)
+                }
+            };
             if let Some(operation) = self
                 .profile()
                 .and_then(|profile| profile.checked(&place.tool))
             {
                 operation.check(&place.arguments)?;
             }
-            let Some(step) = self.steps.get(place.tool.as_ref()) else {
+            let (Some(step), Some(next)) = (step, next) else {
                 break;
             };
-            let next = match &place.arguments {
-                Arguments::Message(arguments) => self.next(step, arguments)?,
-                Arguments::Built(arguments) => self.next(step, arguments)?.map(Place::into_owned),
-            };
-            let Some(next) = next else { break };
             if via.len() == STEPS_MAX {
                 return Err(Malformed::new(Flaw::ResolutionTooDeep).decision());
             }
