@@ -166,6 +166,7 @@ impl<'a> Reader<'a> {
         if self.take(b'}') {
             return Ok(object);
         }
+        object.0.reserve(4);
         loop {
             let key = self.key()?;
             if object.repeats(&key) {
@@ -251,9 +252,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes characters that stand for themselves.
+    /// Passes characters that stand for themselves, eight bytes at a time.
     fn plain(&mut self) {
-        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let bytes = self.text.as_bytes();
+        while let Some(eight) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            let ends = ends_run(u64::from_le_bytes(*eight));
+            if ends != 0 {
+                self.at += ends.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
+        }
+        let rest = bytes.get(self.at..).unwrap_or_default();
         let run = rest
             .iter()
             .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
@@ -311,14 +321,15 @@ impl<'a> Reader<'a> {
     fn number(&mut self) -> Result<Number<'a>, Fault> {
         let start = self.at;
         let negative = self.take(b'-');
-        let whole = self.digits();
-        if whole == 0 || (whole > 1 && self.text.as_bytes().get(self.at - whole) == Some(&b'0')) {
+        let leading_zero = self.peek() == Some(b'0');
+        let (whole, magnitude) = self.digits();
+        if whole == 0 || (whole > 1 && leading_zero) {
             return self.fault(Flaw::NotJson);
         }
         let mut integer = true;
         if self.take(b'.') {
             integer = false;
-            if self.digits() == 0 {
+            if self.digits().0 == 0 {
                 return self.fault(Flaw::NotJson);
             }
         }
@@ -329,12 +340,20 @@ impl<'a> Reader<'a> {
             if let Some(b'+' | b'-') = self.peek() {
                 self.at += 1;
             }
-            if self.digits() == 0 {
+            if self.digits().0 == 0 {
                 return self.fault(Flaw::NotJson);
             }
         }
         let text = self.since(start);
-        if integer && !(negative && text == "-0") {
+        // Eighteen digits fit whatever they are; `-0` keeps its sign as text.
+        if integer && whole <= 18 && !(negative && magnitude == 0) {
+            return Ok(Number::Integer(if negative {
+                -magnitude
+            } else {
+                magnitude
+            }));
+        }
+        if integer && whole == 19 {
             if let Ok(integer) = text.parse() {
                 return Ok(Number::Integer(integer));
             }
@@ -345,14 +364,29 @@ impl<'a> Reader<'a> {
         Ok(Number::Decimal(Cow::Borrowed(text)))
     }
 
-    /// Passes digits; how many.
-    fn digits(&mut self) -> usize {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
+    /// Passes digits: how many, and the number they make if they are at most eighteen.
+    fn digits(&mut self) -> (usize, i64) {
+        let (start, mut magnitude) = (self.at, 0_i64);
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            magnitude = magnitude
+                .wrapping_mul(10)
+                .wrapping_add(i64::from(digit - b'0'));
             self.at += 1;
         }
-        self.at - start
+        (self.at - start, magnitude)
     }
+}
+
+/// The high bit of each byte that ends a run of plain characters: a quote, a backslash, a control
+/// character. Bits above the lowest one that is set may be wrong; only the lowest is used.
+fn ends_run(eight: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHS: u64 = ONES << 7;
+    let below = |bytes: u64, limit: u64| bytes.wrapping_sub(ONES * limit) & !bytes;
+    let quote = below(eight ^ (ONES * 0x22), 1);
+    let backslash = below(eight ^ (ONES * 0x5c), 1);
+    let control = below(eight, 0x20);
+    (quote | backslash | control) & HIGHS
 }
 
 /// Finding duplicate keys while an object is built. Small objects are scanned; the keys of large ones

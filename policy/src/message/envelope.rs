@@ -174,8 +174,8 @@ impl<'a> Envelope<'a> {
     /// The message these members make, if they make exactly one.
     fn message(self) -> Result<Message<'a>, Malformed> {
         let id = self.readable_id();
-        let refuse = |flaw: Flaw| Malformed {
-            id: id.clone(),
+        let refuse = |flaw| Malformed {
+            id: id.map(str::to_owned),
             ..Malformed::new(flaw)
         };
         if let Some((flaw, code, at)) = self.flaw {
@@ -216,10 +216,10 @@ impl<'a> Envelope<'a> {
     }
 
     /// The id for an error's answer: only where the envelope left no doubt which one is meant.
-    fn readable_id(&self) -> Option<String> {
+    fn readable_id(&self) -> Option<&'a str> {
         let certain = !matches!(self.flaw, Some((_, code, _)) if code != INVALID_PARAMS);
         match &self.id {
-            Some((value, id)) if certain && is_id(value, id.raw) => Some(id.raw.to_owned()),
+            Some((value, id)) if certain && is_id(value, id.raw) => Some(id.raw),
             _ => None,
         }
     }
