@@ -85,6 +85,9 @@ pub enum RecordError {
     /// A segment could not be encoded or decoded.
     #[error("parquet: {0}")]
     Parquet(#[from] parquet::errors::ParquetError),
+    /// Entries cannot be made durable at the moment.
+    #[error("the record cannot be written: {0}")]
+    Unwritable(String),
     /// The record is closed, or one of its threads is gone.
     #[error("the record is closed")]
     Closed,

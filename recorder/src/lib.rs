@@ -30,14 +30,27 @@
 
 mod call;
 mod commit;
+mod committer;
 mod digest;
+mod entry;
 mod error;
 mod event;
+mod identity;
+mod index;
+mod journal;
+mod layout;
 mod log;
 mod options;
+mod pulse;
+mod queue;
 mod reader;
 mod recorder;
+mod recovery;
+mod rows;
 mod schema;
+mod seal;
+mod sealer;
+mod segments;
 mod storage;
 
 pub use call::{Approval, Call, Direction, Finish, LimitCount, Outcome, Shadow, Verdict};

@@ -1,19 +1,35 @@
 //! The single writer: places, times, and what goes into the journal.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
+use crate::entry::{Entry, EntryWrite, entry_frame};
+use crate::queue::{Entering, Queue};
 use crate::{Call, Commit, Event, Finish, Unrecorded};
+
+/// The single writer of a record. It lives under the ledger's one mutex; every method only queues, and none waits for
+/// the disk.
+///
+/// The step of one decision, under that mutex: [`Log::ready`] → give back what is void → [`Log::stamp`] → consume
+/// counters at `stamp.decided_at` → [`Log::decide`]. Then, outside of it, [`Commit::wait`]. An [`Unrecorded`] from `wait` means
+/// that the call is refused; its reservation comes back with the next [`Void`], and only there: every decision between the
+/// two is void as well, so that replay, for which void decisions never consumed, meets the counters as they were.
+#[derive(Debug)]
+pub struct Log {
+    queue: Arc<Queue>,
+}
 
 /// The next place in the log and its time. [`Log::decide`] takes it.
 #[derive(Debug)]
 pub struct Stamp {
     /// The place.
     pub seq: i64,
-    /// The time: never before that of any earlier entry, also across restarts.
+    /// The time, in microseconds since the epoch: never before that of any earlier entry, also across restarts.
     pub decided_at: i64,
 }
 
-/// Decisions that were refused because they could not be made durable, once the log says so itself.
+/// Decisions that were refused because they could not be made durable, once the log itself says so.
 ///
 /// They consumed counters when they were decided; give all of these back, at `at`, before the next decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,51 +40,80 @@ pub struct Void {
     pub at: i64,
 }
 
-/// The single writer of a record. It lives under the ledger's one mutex; every method only queues, and none waits for
-/// the disk.
-///
-/// The step of one decision, under that mutex: [`Log::ready`] → give back what is void → [`Log::stamp`] → consume
-/// counters at `stamp.decided_at` → [`Log::decide`]. Then, outside of it, [`Commit::wait`]. An `Unrecorded` from `wait` means
-/// that the call is refused; its reservation comes back with the next [`Void`].
-#[derive(Debug)]
-pub struct Log(());
-
 impl Log {
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue }
+    }
+
     /// Whether a decision would be taken at this moment; and, once after each storage fault, what became void.
+    ///
+    /// Nothing but the commit thread makes room, so a decision that follows under the same mutex is taken too, unless the
+    /// disk fails in between.
     pub fn ready(&mut self) -> Result<Option<Void>, Unrecorded> {
-        Err(Unrecorded::Closed)
+        self.queue.ready()
     }
 
     /// The next place in the log; `now` in microseconds since the epoch. Takes nothing by itself: a stamp that is not used
-    /// leaves no gap.
+    /// leaves no gap, and one that is used late is refused.
     pub fn stamp(&mut self, now: i64) -> Stamp {
-        Stamp {
-            seq: 0,
-            decided_at: now,
-        }
+        let (seq, decided_at) = self.queue.stamp(now);
+        Stamp { seq, decided_at }
     }
 
     /// Writes a decision down.
     #[must_use = "a call may only be forwarded with the permit that `Commit::wait` gives"]
+    #[expect(clippy::needless_pass_by_value, reason = "a stamp is used once")]
     pub fn decide<S: AsRef<str> + Serialize>(&mut self, stamp: Stamp, call: &Call<S>) -> Commit {
-        let _ = call;
-        Commit::refuse(stamp.seq, stamp.decided_at, Unrecorded::Closed)
+        let Stamp {
+            seq,
+            decided_at: at,
+        } = stamp;
+        let entry: EntryWrite<'_, S> = Entry::Decided { seq, at, call };
+        let Some(frame) = entry_frame(&entry) else {
+            return Commit::refuse(seq, at, Unrecorded::TooLarge);
+        };
+        match self.queue.push(Entering::Decision, (seq, at), frame) {
+            Ok(durable) => Commit::decision(seq, at, call.verdict, call.call_id, durable),
+            Err(why) => Commit::refuse(seq, at, why),
+        }
     }
 
-    /// Writes down how the call with this place ended. Waiting for the commit is optional.
+    /// Writes down how an admitted call ended. Waiting for the commit is optional.
     pub fn finish<S: AsRef<str> + Serialize>(
         &mut self,
         now: i64,
         call_seq: i64,
         finish: &Finish<S>,
     ) -> Commit {
-        let _ = finish;
-        Commit::refuse(call_seq, now, Unrecorded::Closed)
+        self.fact(now, |seq, at| {
+            entry_frame::<S>(&Entry::Finished {
+                seq,
+                at,
+                call_seq,
+                finish,
+            })
+        })
     }
 
     /// Writes an event down. Waiting for the commit is optional.
     pub fn event<S: AsRef<str> + Serialize>(&mut self, now: i64, event: &Event<S>) -> Commit {
-        let _ = event;
-        Commit::refuse(0, now, Unrecorded::Closed)
+        self.fact(now, |seq, at| {
+            entry_frame::<S>(&Entry::Event { seq, at, event })
+        })
+    }
+
+    fn fact(&mut self, now: i64, frame: impl Fn(i64, i64) -> Option<Vec<u8>>) -> Commit {
+        loop {
+            let (seq, at) = self.queue.stamp(now);
+            let Some(frame) = frame(seq, at) else {
+                return Commit::refuse(seq, at, Unrecorded::TooLarge);
+            };
+            match self.queue.push(Entering::Fact, (seq, at), frame) {
+                Ok(durable) => return Commit::entry(seq, at, durable),
+                // The recorder wrote an entry of its own in between: take the next place.
+                Err(Unrecorded::StaleStamp) => {}
+                Err(why) => return Commit::refuse(seq, at, why),
+            }
+        }
     }
 }

@@ -4,45 +4,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 
-use crate::{Disk, RecordError, Storage, calls_schema};
+use crate::identity::{self, Identity};
+use crate::layout::{Layout, Table};
+use crate::{Disk, RecordError, Storage, calls_schema, events_schema};
 
+mod calls;
 mod row;
+mod snapshot;
 
+pub use calls::Calls;
 pub use row::{CallRow, CallRows};
+
+use snapshot::Snapshot;
 
 /// Reads a record, also while a proxy writes it, and also a copy of one.
 #[derive(Debug, Clone)]
 pub struct RecordReader {
-    path: PathBuf,
+    layout: Layout,
     storage: Arc<dyn Storage>,
 }
 
-/// One sealed Parquet file of calls.
+/// One sealed Parquet file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     /// Where it is.
     pub path: PathBuf,
     /// The node that wrote it.
     pub node: String,
-    /// The day of its calls' `decided_at`, UTC, as `YYYY-MM-DD`.
+    /// The day of its rows, UTC, as `YYYY-MM-DD`: of `decided_at` for calls.
     pub date: String,
     /// The least `seq` in it.
     pub first_seq: i64,
     /// The greatest `seq` in it.
     pub last_seq: i64,
-}
-
-/// Batches of calls in (`node`, `seq`) order, each row once.
-#[derive(Debug)]
-pub struct Calls(());
-
-impl Iterator for Calls {
-    type Item = Result<RecordBatch, RecordError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        None
-    }
 }
 
 impl RecordReader {
@@ -56,26 +52,34 @@ impl RecordReader {
         path: impl Into<PathBuf>,
         storage: Arc<dyn Storage>,
     ) -> Result<Self, RecordError> {
-        Ok(Self {
-            path: path.into(),
-            storage,
-        })
+        let layout = Layout::new(path);
+        let not_a_record = || RecordError::NotARecord {
+            path: layout.root().to_owned(),
+        };
+        Identity::read(&*storage, &layout)?.ok_or_else(not_a_record)?;
+        Ok(Self { layout, storage })
     }
 
     /// The record's folder.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.layout.root()
     }
 
-    /// The sealed segments, sorted by node and first `seq`.
+    /// The sealed segments of calls, sorted by node and first `seq`.
     pub fn segments(&self) -> Result<Vec<Segment>, RecordError> {
-        let _ = &self.storage;
-        Ok(Vec::new())
+        crate::segments::list(&*self.storage, &self.layout, Table::Calls, None..=None)
     }
 
     /// The calls in the journal that no segment holds yet, with every column, in (`node`, `seq`) order.
     pub fn live(&self) -> Result<RecordBatch, RecordError> {
-        Ok(RecordBatch::new_empty(calls_schema()))
+        Ok(self.sealed_and_live()?.1)
+    }
+
+    /// The sealed segments and the calls beside them, of one moment: each row is in exactly one of the two.
+    pub fn sealed_and_live(&self) -> Result<(Vec<Segment>, RecordBatch), RecordError> {
+        let Snapshot { segments, live } = self.snapshot(Table::Calls, None, None)?;
+        let live = concat_batches(&calls_schema(), live.iter().map(|(_, rows)| rows))?;
+        Ok((segments, live))
     }
 
     /// Every call, with these columns in this order, in (`node`, `seq`) order. The answer is of one moment: each row that was
@@ -91,28 +95,73 @@ impl RecordReader {
         from: Option<i64>,
         to: Option<i64>,
     ) -> Result<Calls, RecordError> {
-        let _ = (columns, from, to);
-        Ok(Calls(()))
+        let Snapshot { segments, live } = self.snapshot(Table::Calls, from, to)?;
+        Calls::new(
+            Arc::clone(&self.storage),
+            columns,
+            segments,
+            live,
+            (from, to),
+        )
     }
 
     /// The rows of one segment, with these columns in this order: for those who read segments side by side.
     pub fn segment(&self, segment: &Segment, columns: &[&str]) -> Result<Calls, RecordError> {
-        let _ = (segment, columns);
-        Ok(Calls(()))
+        Calls::new(
+            Arc::clone(&self.storage),
+            columns,
+            vec![segment.clone()],
+            Vec::new(),
+            (None, None),
+        )
     }
 
     /// Every event, in (`node`, `seq`) order.
     pub fn events(&self) -> Result<RecordBatch, RecordError> {
-        Ok(RecordBatch::new_empty(crate::events_schema()))
+        let Snapshot { segments, live } = self.snapshot(Table::Events, None, None)?;
+        let schema = events_schema();
+        let columns: Vec<&str> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        let mut parts: Vec<(String, i64, RecordBatch)> = Vec::new();
+        for segment in segments {
+            for batch in
+                crate::segments::open(&*self.storage, &segment.path, Table::Events, &columns)?.0
+            {
+                parts.push((
+                    segment.node.clone(),
+                    segment.first_seq,
+                    batch?.with_schema(events_schema())?,
+                ));
+            }
+        }
+        parts.extend(live.into_iter().map(|(node, rows)| (node, i64::MAX, rows)));
+        // Events are never carried over, so files of one node do not overlap.
+        parts.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        Ok(concat_batches(
+            &schema,
+            parts.iter().map(|(_, _, rows)| rows),
+        )?)
     }
 
     /// The policy kept under this digest.
     pub fn policy(&self, digest: &str) -> Result<Vec<u8>, RecordError> {
-        Err(RecordError::NoDocument(digest.to_owned()))
+        identity::kept(&*self.storage, &self.layout.policies(), digest)
     }
 
     /// The resolver kept under this digest.
     pub fn resolver(&self, digest: &str) -> Result<Vec<u8>, RecordError> {
-        Err(RecordError::NoDocument(digest.to_owned()))
+        identity::kept(&*self.storage, &self.layout.resolvers(), digest)
+    }
+
+    fn snapshot(
+        &self,
+        table: Table,
+        from: Option<i64>,
+        to: Option<i64>,
+    ) -> Result<Snapshot, RecordError> {
+        Snapshot::take(&*self.storage, &self.layout, table, from, to)
     }
 }

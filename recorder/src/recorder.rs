@@ -1,16 +1,47 @@
 //! The record's door: opening, sealing, closing, and how it fares.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crate::{Calls, DigestKey, Log, RecordError, RecordOptions, RecordReader, Storage};
+use crate::committer::Committer;
+use crate::identity::{self, Identity};
+use crate::layout::Layout;
+use crate::pulse;
+use crate::queue::{Mode, Queue};
+use crate::recovery::{self, Recovery};
+use crate::sealer::{Sealer, Spare};
+use crate::{Calls, DigestKey, Log, RecordError, RecordOptions, RecordReader, Storage, Unrecorded};
 
-/// A record that is open for writing. Clones are handles to the same record.
+/// A record that is open for writing. Clones are handles to the same record; when the last is dropped, it is closed.
 #[derive(Debug, Clone)]
-pub struct Recorder {
-    key: DigestKey,
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: Arc<Queue>,
+    layout: Layout,
     node: Arc<str>,
+    key: DigestKey,
     reader: RecordReader,
+    storage: Arc<dyn Storage>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends when the record is closed. The lock goes last.
+struct Running {
+    pulse: Sender<()>,
+    committer: Receiver<Result<(), Unrecorded>>,
+    sealer: JoinHandle<()>,
+    lock: Arc<dyn Send + Sync>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running")
+    }
 }
 
 /// What was found when a record was opened.
@@ -29,7 +60,8 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    /// The recorded calls of this node decided at or after this time, in `seq` order: what counters are folded from.
+    /// The recorded calls decided at or after this time (microseconds since the epoch), in (`node`, `seq`) order: what counters are
+    /// folded from. With the columns [`crate::CallRows::COLUMNS`], [`crate::CallRows`] walks them.
     pub fn calls_since(&self, micros: i64, columns: &[&str]) -> Result<Calls, RecordError> {
         self.reader.calls_between(columns, Some(micros), None)
     }
@@ -40,7 +72,7 @@ impl Recovered {
 pub struct Health {
     /// Decisions can be written.
     pub recording: bool,
-    /// Why not, or what last went wrong with sealing.
+    /// Why not, or what goes wrong with sealing.
     pub fault: Option<String>,
     /// Entries waiting for the disk.
     pub waiting: usize,
@@ -59,62 +91,249 @@ impl Recorder {
         options: RecordOptions,
         storage: Arc<dyn Storage>,
     ) -> Result<(Self, Log, Recovered), RecordError> {
-        let _ = (options, storage);
-        Err(RecordError::Closed)
+        let layout = Layout::new(&options.path);
+        let lock: Arc<dyn Send + Sync> = Arc::from(take_folder(&*storage, &layout)?);
+        let identity = Identity::establish(&*storage, &layout, &options)?;
+        let key = identity::digest_key(&*storage, &layout)?;
+        let node: Arc<str> = identity.node.into();
+        let Recovery {
+            journal,
+            last,
+            unfinished,
+            torn,
+        } = recovery::recover(&*storage, &layout, &node, options.journal_ahead_bytes)?;
+
+        let next_seq = last.map_or(0, |(seq, _)| seq + 1);
+        let last_at = last.map_or(i64::MIN, |(_, at)| at);
+        let tick = pulse::tick(&options);
+        let queue = Arc::new(Queue::new(options, next_seq, last_at, journal.number));
+        let spare = Arc::new(Spare::default());
+        let (to_sealer, jobs) = mpsc::channel();
+        let (to_closed, committer) = mpsc::channel();
+        let sealer = Sealer::new(
+            Arc::clone(&queue),
+            Arc::clone(&storage),
+            layout.clone(),
+            Arc::clone(&node),
+            Arc::clone(&spare),
+        );
+        // If closing fails, the folder stays locked until nobody can write segments any more.
+        let held = Arc::clone(&lock);
+        let sealer = spawn("weir-seal", move || {
+            sealer.run(&jobs);
+            drop(held);
+        })?;
+        let commits = Arc::new(Committer {
+            queue: Arc::clone(&queue),
+            storage: Arc::clone(&storage),
+            layout: layout.clone(),
+            node: Arc::clone(&node),
+            sealer: to_sealer,
+            spare,
+            closed: to_closed,
+        });
+        commits
+            .start(journal)
+            .map_err(RecordError::io("start", "the commit thread"))?;
+        let (pulse, stopped) = mpsc::channel();
+        spawn("weir-pulse", move || pulse::run(&commits, tick, &stopped))?;
+
+        let reader = RecordReader::open_with(layout.root(), Arc::clone(&storage))?;
+        let log = Log::new(Arc::clone(&queue));
+        let recovered = Recovered {
+            last_seq: last.map(|(seq, _)| seq),
+            last_decided_at: last.map(|(_, at)| at),
+            unfinished,
+            torn,
+            reader: reader.clone(),
+        };
+        let running = Mutex::new(Some(Running {
+            pulse,
+            committer,
+            sealer,
+            lock,
+        }));
+        Ok((
+            Self(Arc::new(Inner {
+                queue,
+                layout,
+                node,
+                key,
+                reader,
+                storage,
+                running,
+            })),
+            log,
+            recovered,
+        ))
     }
 
     /// The node's name in the record.
     pub fn node(&self) -> &str {
-        &self.node
+        &self.0.node
     }
 
     /// The record's folder.
     pub fn path(&self) -> &Path {
-        self.reader.path()
+        self.0.layout.root()
     }
 
     /// The key of this record's digests.
     pub fn digest_key(&self) -> &DigestKey {
-        &self.key
+        &self.0.key
     }
 
     /// Reads what is recorded, this moment's journal included.
     pub fn reader(&self) -> RecordReader {
-        self.reader.clone()
+        self.0.reader.clone()
     }
 
     /// Keeps a policy under its digest (`sha256:…`), durable when this returns; fine if it is kept already.
     pub fn keep_policy(&self, digest: &str, document: &[u8]) -> Result<(), RecordError> {
-        let _ = (digest, document);
-        Err(RecordError::Closed)
+        identity::keep(
+            &*self.0.storage,
+            &self.0.layout.policies(),
+            digest,
+            document,
+        )
     }
 
     /// Keeps a resolver under its digest, as [`Recorder::keep_policy`].
     pub fn keep_resolver(&self, digest: &str, document: &[u8]) -> Result<(), RecordError> {
-        let _ = (digest, document);
-        Err(RecordError::Closed)
+        identity::keep(
+            &*self.0.storage,
+            &self.0.layout.resolvers(),
+            digest,
+            document,
+        )
     }
 
-    /// Seals everything written so far and returns when that is done.
+    /// Seals everything queued so far and returns when that is done. Calls without an outcome stay in the journal.
     pub fn seal_now(&self) -> Result<(), RecordError> {
-        Err(RecordError::Closed)
+        let (sealed, answer) = mpsc::channel();
+        self.0.queue.turn(Some(sealed))?;
+        answer.recv().unwrap_or_else(|_| {
+            Err(RecordError::Unwritable(
+                "the journal had to be given up meanwhile".into(),
+            ))
+        })
     }
 
     /// How the record fares.
     pub fn health(&self) -> Health {
+        let state = self.0.queue.lock();
+        let fault = match &state.mode {
+            Mode::Faulty(why) => Some(why.to_string()),
+            Mode::Recording | Mode::Closing | Mode::Closed => state.seal_fault.clone(),
+        };
         Health {
-            recording: false,
-            fault: None,
-            waiting: 0,
-            unsealed: 0,
-            last_seq: None,
-            sealed: 0,
+            recording: state.mode == Mode::Recording,
+            fault,
+            waiting: state.waiting(),
+            unsealed: state.unsealed,
+            last_seq: (state.next_seq > 0).then(|| state.next_seq - 1),
+            sealed: state.sealed,
         }
     }
 
     /// Commits what waits, seals it, stops the threads and releases the folder. Calls without an outcome are sealed as
-    /// `unknown`. Later entries are refused.
+    /// `unknown`. Later entries are refused. Closing twice is fine.
     pub fn close(&self) -> Result<(), RecordError> {
-        Err(RecordError::Closed)
+        self.0.close()
     }
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), RecordError> {
+        let Some(running) = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return Ok(());
+        };
+        let Running {
+            pulse,
+            committer,
+            sealer,
+            lock,
+        } = running;
+        drop(pulse);
+        let was_recording = self.queue.close();
+        let committed = if was_recording {
+            self.committed(&committer)
+        } else {
+            Err(unwritable("a storage fault"))
+        };
+        self.queue.shut();
+        let sealed = committed.and_then(|()| {
+            // A panic of the sealer leaves the journal, which the next start recovers.
+            sealer
+                .join()
+                .map_err(|_| unwritable("the sealer stopped"))?;
+            self.queue
+                .lock()
+                .seal_fault
+                .take()
+                .map_or(Ok(()), |why| Err(RecordError::Unwritable(why)))
+        });
+        drop(lock);
+        sealed
+    }
+
+    fn committed(&self, committer: &Receiver<Result<(), Unrecorded>>) -> Result<(), RecordError> {
+        let bound = self.queue.options.commit_wait_max.saturating_mul(2) + Duration::from_secs(1);
+        match committer.recv_timeout(bound) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(RecordError::Unwritable(why.to_string())),
+            Err(_) => Err(unwritable("the disk does not answer")),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the record was not closed in good order; the next start recovers it");
+        }
+    }
+}
+
+fn unwritable(why: &str) -> RecordError {
+    RecordError::Unwritable(why.to_owned())
+}
+
+fn take_folder(
+    storage: &dyn Storage,
+    layout: &Layout,
+) -> Result<Box<dyn Send + Sync>, RecordError> {
+    let root = layout.root();
+    storage
+        .create_folder(root)
+        .map_err(RecordError::io("create", root))?;
+    let lock = storage.lock(&layout.lock()).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::WouldBlock {
+            return RecordError::Locked {
+                path: root.to_owned(),
+            };
+        }
+        RecordError::io("lock", layout.lock())(e)
+    })?;
+    for folder in layout.folders() {
+        storage
+            .create_folder(&folder)
+            .map_err(RecordError::io("create", &folder))?;
+    }
+    storage
+        .sync_folder(root)
+        .map_err(RecordError::io("sync", root))?;
+    Ok(lock)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RecordError> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(RecordError::io("start", name))
 }

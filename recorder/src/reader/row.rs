@@ -188,10 +188,10 @@ impl<'a> CallRows<'a> {
             client_version,
             wire_tool,
             tool,
-            via: self.words_of(self.via, i),
+            via: words_of(self.via, i),
             arguments: text(self.arguments, i),
             effective_arguments: text(self.effective_arguments, i),
-            redacted: self.words_of(self.redacted, i),
+            redacted: words_of(self.redacted, i),
             // Anything but the word `allow` is a denial.
             verdict: if verdict == Some("allow") {
                 Verdict::Allow
@@ -203,22 +203,6 @@ impl<'a> CallRows<'a> {
             resolver_digest,
             given_back: self.given_back.is_valid(i) && self.given_back.value(i),
         }
-    }
-
-    fn words_of(&self, list: &'a GenericListArray<i32>, i: usize) -> Vec<&'a str> {
-        if list.is_null(i) {
-            return Vec::new();
-        }
-        let offsets = list.value_offsets();
-        let (Some(&from), Some(&to)) = (offsets.get(i), offsets.get(i + 1)) else {
-            return Vec::new();
-        };
-        let Some(words) = Word::of(list.values()) else {
-            return Vec::new();
-        };
-        (from as usize..to as usize)
-            .filter_map(|at| words.at(at))
-            .collect()
     }
 }
 
@@ -269,4 +253,20 @@ fn number<T: arrow::datatypes::ArrowPrimitiveType>(
 
 fn text(array: &StringArray, i: usize) -> Option<&str> {
     array.is_valid(i).then(|| array.value(i))
+}
+
+fn words_of(list: &GenericListArray<i32>, i: usize) -> Vec<&str> {
+    if list.is_null(i) {
+        return Vec::new();
+    }
+    let offsets = list.value_offsets();
+    let (Some(&from), Some(&to)) = (offsets.get(i), offsets.get(i + 1)) else {
+        return Vec::new();
+    };
+    let Some(words) = Word::of(list.values()) else {
+        return Vec::new();
+    };
+    (from as usize..to as usize)
+        .filter_map(|at| words.at(at))
+        .collect()
 }

@@ -1,0 +1,188 @@
+//! Where things are in a record's folder, and what names mean (DESIGN 6.2).
+
+use std::path::{Path, PathBuf};
+
+use crate::{RecordError, Segment};
+
+/// Paths of one record.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+/// A table, as a folder of day folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    Calls,
+    Events,
+}
+
+impl Table {
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Events => "events",
+        }
+    }
+}
+
+impl Layout {
+    pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folders that every record has.
+    pub(crate) fn folders(&self) -> [PathBuf; 5] {
+        let (calls, events) = (self.table(Table::Calls), self.table(Table::Events));
+        [
+            self.journals(),
+            calls,
+            events,
+            self.policies(),
+            self.resolvers(),
+        ]
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("node.json")
+    }
+
+    pub(crate) fn digest_key(&self) -> PathBuf {
+        self.root.join("digest.key")
+    }
+
+    pub(crate) fn journals(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    pub(crate) fn journal(&self, node: &str, number: u64) -> PathBuf {
+        self.journals().join(format!("{node}-{number:010}.log"))
+    }
+
+    pub(crate) fn table(&self, table: Table) -> PathBuf {
+        self.root.join(table.folder())
+    }
+
+    pub(crate) fn day(&self, table: Table, date: &str) -> PathBuf {
+        self.table(table).join(format!("date={date}"))
+    }
+
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.root.join("policies")
+    }
+
+    pub(crate) fn resolvers(&self) -> PathBuf {
+        self.root.join("resolvers")
+    }
+}
+
+/// Node and number of a journal file's name.
+pub(crate) fn journal_name(name: &str) -> Option<(&str, u64)> {
+    let (node, number) = name.strip_suffix(".log")?.rsplit_once('-')?;
+    Some((node, number.parse().ok()?))
+}
+
+/// Name of a segment.
+pub(crate) fn segment_name(node: &str, first: i64, last: i64) -> String {
+    format!("{node}-{first:012}-{last:012}.parquet")
+}
+
+/// What a segment's path says of it; none for any other file.
+pub(crate) fn segment(folder: &Path, day: &str, name: &str) -> Option<Segment> {
+    let date = day.strip_prefix("date=")?;
+    let (rest, last) = name.strip_suffix(".parquet")?.rsplit_once('-')?;
+    let (node, first) = rest.rsplit_once('-')?;
+    if node.is_empty() || node.starts_with('.') {
+        return None;
+    }
+    Some(Segment {
+        path: folder.join(day).join(name),
+        node: node.to_owned(),
+        date: date.to_owned(),
+        first_seq: first.parse().ok()?,
+        last_seq: last.parse().ok()?,
+    })
+}
+
+/// A node's name stands in file names and columns.
+pub(crate) fn check_node(node: &str) -> Result<(), RecordError> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let begins = node
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_ascii_alphanumeric());
+    if begins && node.len() <= 64 && node.chars().all(fine) {
+        Ok(())
+    } else {
+        Err(RecordError::NodeName(node.to_owned()))
+    }
+}
+
+/// The day of a time in microseconds since the epoch, UTC, as `YYYY-MM-DD`.
+pub(crate) fn date(micros: i64) -> String {
+    let clamped = micros.clamp(
+        jiff::Timestamp::MIN.as_microsecond(),
+        jiff::Timestamp::MAX.as_microsecond(),
+    );
+    let time = jiff::Timestamp::from_microsecond(clamped).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%d").to_string()
+}
+
+/// Microseconds of a day.
+pub(crate) const DAY: i64 = 86_400_000_000;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn names_say_what_is_in_a_file_also_when_the_node_has_a_dash() {
+        let name = segment_name("nas-1", 5, 131_076);
+        let found = segment(Path::new("calls"), "date=2026-11-22", &name).unwrap();
+        assert_eq!(
+            (found.node.as_str(), found.first_seq, found.last_seq),
+            ("nas-1", 5, 131_076)
+        );
+        assert_eq!(found.date, "2026-11-22");
+        assert_eq!(journal_name("nas-1-0000000007.log"), Some(("nas-1", 7)));
+    }
+
+    #[test]
+    fn files_in_the_making_are_no_segments() {
+        assert_eq!(
+            segment(Path::new("calls"), "date=2026-11-22", ".n-1-2.parquet.tmp"),
+            None
+        );
+        assert_eq!(
+            segment(Path::new("calls"), "date=2026-11-22", ".n-1-2.parquet"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_utc() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(DAY - 1), "1970-01-01");
+        assert_eq!(date(DAY), "1970-01-02");
+    }
+
+    #[test]
+    fn names_that_would_leave_the_folder_are_refused() {
+        assert!(check_node("nas-1").is_ok());
+        assert!(
+            ["", ".x", "a/b", "a b", "-a"]
+                .iter()
+                .all(|name| check_node(name).is_err())
+        );
+    }
+}

@@ -1,0 +1,685 @@
+//! What waits for the disk, and the state of the log: the one place that the writer, the commit thread, the pulse and the
+//! sealer share. Its mutex is never held across I/O.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::log::Void;
+use crate::{Durability, RecordError, RecordOptions, Unrecorded};
+
+/// Answer to whoever waits for an entry.
+pub(crate) type Ack = oneshot::Sender<Result<(), Unrecorded>>;
+
+/// Answer to whoever waits for a seal.
+pub(crate) type Sealed = std::sync::mpsc::Sender<Result<(), RecordError>>;
+
+/// What waits for the disk.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    pub(crate) options: RecordOptions,
+}
+
+/// Behind the mutex.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The next place in the log.
+    pub(crate) next_seq: i64,
+    /// The time of the last entry.
+    pub(crate) last_at: i64,
+    /// Entries not known to be durable, in the order in which they are written.
+    entries: VecDeque<Waiting>,
+    /// Their size.
+    bytes: usize,
+    /// How many of them the commit thread has taken.
+    taken: usize,
+    /// How many of those are written, and wait only for the next sync (`Durability::Interval`).
+    written: usize,
+    /// When the oldest of these was written.
+    written_since: Option<Instant>,
+    /// Entries ever queued, and ever made durable.
+    pushed: u64,
+    confirmed: u64,
+    /// Raised when a journal file is given up: what the thread before it still does no longer counts.
+    generation: u64,
+    pub(crate) mode: Mode,
+    /// Refused decisions that the log has yet to name.
+    pub(crate) to_void: Vec<i64>,
+    /// Refused decisions that the log names, for the ledger to fetch.
+    void: Option<Void>,
+    /// Decisions refused unseen since the fault began.
+    pub(crate) refused: u64,
+    /// Decisions refused because too much was waiting.
+    overflowed: u64,
+    /// Turn to a new journal file once this many entries are confirmed.
+    turn_at: Option<u64>,
+    /// Who waits for that.
+    turn_waiters: Vec<Sealed>,
+    pub(crate) journal: JournalState,
+    /// Number of the next journal file.
+    next_number: u64,
+    /// Commit threads that hang in the file of an earlier generation.
+    stuck: usize,
+    /// Figures for `health`.
+    pub(crate) unsealed: u64,
+    pub(crate) sealed: u64,
+    pub(crate) seal_fault: Option<String>,
+}
+
+/// Whether entries can be made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Recording,
+    Faulty(Unrecorded),
+    Closing,
+    Closed,
+}
+
+/// The journal file in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct JournalState {
+    pub(crate) number: u64,
+    entries: u64,
+    bytes: u64,
+    since: Option<Instant>,
+    /// The last place in it known to be durable.
+    pub(crate) durable_to: i64,
+}
+
+/// What a new file begins with after a fault.
+#[derive(Debug, Clone)]
+pub(crate) struct Healing {
+    /// Place of the void entry, and what it names.
+    pub(crate) void: Option<(i64, Void)>,
+    /// Place of the event.
+    pub(crate) event_seq: i64,
+    /// Time of both.
+    pub(crate) at: i64,
+}
+
+/// One entry.
+#[derive(Debug)]
+struct Waiting {
+    seq: i64,
+    kind: Entering,
+    frame: Vec<u8>,
+    ack: Option<Ack>,
+    since: Instant,
+}
+
+/// What an entry is to the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entering {
+    /// A new decision: bounded, refused in a fault, and void if it was promised to nobody.
+    Decision,
+    /// A finish or an event: about something that has happened.
+    Fact,
+    /// An entry of an older file: acknowledged only once durable, whatever the durability.
+    Carried,
+}
+
+/// What the commit thread is to do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Write these bytes, which are so many entries.
+    Write { bytes: Vec<u8>, count: usize },
+    /// Sync what is written.
+    Sync,
+    /// Turn to a new journal file.
+    Turn,
+    /// Everything is written: turn to a last file and end.
+    Close,
+    /// The file was given up by others: end.
+    Leave,
+}
+
+impl Queue {
+    pub(crate) fn new(options: RecordOptions, next_seq: i64, last_at: i64, number: u64) -> Self {
+        let journal = JournalState {
+            number,
+            durable_to: next_seq - 1,
+            ..JournalState::default()
+        };
+        let state = State {
+            next_seq,
+            last_at,
+            entries: VecDeque::new(),
+            bytes: 0,
+            taken: 0,
+            written: 0,
+            written_since: None,
+            pushed: 0,
+            confirmed: 0,
+            generation: 0,
+            mode: Mode::Recording,
+            to_void: Vec::new(),
+            void: None,
+            refused: 0,
+            overflowed: 0,
+            turn_at: None,
+            turn_waiters: Vec::new(),
+            journal,
+            next_number: number + 1,
+            stuck: 0,
+            unsealed: 0,
+            sealed: 0,
+            seal_fault: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            options,
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a journal file.
+    pub(crate) fn take_number(&self) -> u64 {
+        let mut state = self.lock();
+        state.next_number += 1;
+        state.next_number - 1
+    }
+
+    /// Whether a decision would be taken; fetches what became void.
+    pub(crate) fn ready(&self) -> Result<Option<Void>, Unrecorded> {
+        let mut state = self.lock();
+        state.admit(&self.options)?;
+        Ok(state.void.take())
+    }
+
+    /// The next place and time.
+    pub(crate) fn stamp(&self, now: i64) -> (i64, i64) {
+        let state = self.lock();
+        (state.next_seq, state.last_at.max(now))
+    }
+
+    /// Queues an entry that was encoded for this place; the receiver hears once it is durable.
+    pub(crate) fn push(
+        &self,
+        kind: Entering,
+        (seq, at): (i64, i64),
+        frame: Vec<u8>,
+    ) -> Result<oneshot::Receiver<Result<(), Unrecorded>>, Unrecorded> {
+        let (ack, receiver) = oneshot::channel();
+        let mut state = self.lock();
+        match kind {
+            Entering::Decision => state.admit(&self.options)?,
+            Entering::Fact => state.take_fact(&self.options)?,
+            Entering::Carried => state.take_carried()?,
+        }
+        if kind != Entering::Carried {
+            if state.next_seq != seq {
+                return Err(Unrecorded::StaleStamp);
+            }
+            state.next_seq += 1;
+            state.last_at = state.last_at.max(at);
+        }
+        state.unsealed += 1;
+        state.pushed += 1;
+        state.bytes += frame.len();
+        let idle = state.entries.len() == state.taken;
+        let ack = match &state.mode {
+            // The fact will be written when the disk is back; nobody is kept waiting for that.
+            Mode::Faulty(why) => {
+                drop(ack.send(Err(why.clone())));
+                None
+            }
+            Mode::Recording | Mode::Closing | Mode::Closed => Some(ack),
+        };
+        state.entries.push_back(Waiting {
+            seq,
+            kind,
+            frame,
+            ack,
+            since: Instant::now(),
+        });
+        drop(state);
+        if idle {
+            self.wake.notify_all();
+        }
+        Ok(receiver)
+    }
+
+    /// Waits for something to do in this generation.
+    pub(crate) fn work(&self, generation: u64) -> Work {
+        let mut state = self.lock();
+        loop {
+            if state.generation != generation {
+                state.stuck = state.stuck.saturating_sub(1);
+                return Work::Leave;
+            }
+            let due = state.sync_due(self.options.durability);
+            let closing = state.mode == Mode::Closing;
+            let turning = state
+                .turn_at
+                .is_some_and(|at| state.confirmed + state.written as u64 >= at);
+            if state.written > 0
+                && (turning || closing || due.is_some_and(|due| due <= Instant::now()))
+            {
+                return Work::Sync;
+            }
+            if turning {
+                return Work::Turn;
+            }
+            if state.entries.len() > state.taken {
+                return state.take_batch(self.options.batch_bytes_max);
+            }
+            if closing {
+                return Work::Close;
+            }
+            state = match due {
+                Some(due) => {
+                    let pause = due.saturating_duration_since(Instant::now());
+                    self.wake
+                        .wait_timeout(state, pause)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// So many more entries are written; with `durable`, everything written is. Nothing happens in another generation.
+    pub(crate) fn confirm(&self, generation: u64, count: usize, durable: bool) {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return;
+        }
+        let interval = matches!(self.options.durability, Durability::Interval(_));
+        let acks = state.written(count, interval);
+        let synced = if durable { state.durable() } else { Vec::new() };
+        state.turn_if_full(&self.options);
+        drop(state);
+        confirm(acks.into_iter().chain(synced));
+    }
+
+    /// Gives the journal file of this generation up: what waits for it is refused. The next generation, which has to open
+    /// another file, if this one was still in force.
+    pub(crate) fn fault(&self, generation: u64, why: &Unrecorded) -> Option<u64> {
+        let mut state = self.lock();
+        if state.generation != generation || !matches!(state.mode, Mode::Recording | Mode::Closing)
+        {
+            return None;
+        }
+        let closing = state.mode == Mode::Closing;
+        state.generation += 1;
+        state.mode = if closing {
+            Mode::Closed
+        } else {
+            Mode::Faulty(why.clone())
+        };
+        let acks = state.give_up();
+        drop(state);
+        refuse(acks, why);
+        self.wake.notify_all();
+        Some(generation + 1)
+    }
+
+    /// As [`Queue::fault`], if something has been waiting for too long, on a thread that hangs.
+    pub(crate) fn fault_if_overdue(&self, tick: Duration) -> Option<u64> {
+        let generation = {
+            let state = self.lock();
+            let limit = self.options.commit_wait_max.saturating_sub(tick);
+            let oldest = state.entries.get(state.written).map(|entry| entry.since);
+            let unsynced = state
+                .written_since
+                .map(|since| since + sync_pause(self.options.durability));
+            let overdue = [oldest, unsynced]
+                .into_iter()
+                .flatten()
+                .any(|since| since.elapsed() >= limit);
+            if !overdue || state.mode != Mode::Recording {
+                return None;
+            }
+            state.generation
+        };
+        let next = self.fault(generation, &Unrecorded::Overdue)?;
+        self.lock().stuck += 1;
+        Some(next)
+    }
+
+    /// Asks for a new journal file once everything queued so far is durable; `sealed` hears when the old one is sealed.
+    pub(crate) fn turn(&self, sealed: Option<Sealed>) -> Result<(), RecordError> {
+        let mut state = self.lock();
+        match &state.mode {
+            Mode::Recording => {}
+            Mode::Faulty(why) => return Err(RecordError::Unwritable(why.to_string())),
+            Mode::Closing | Mode::Closed => return Err(RecordError::Closed),
+        }
+        state.turn_at = Some(state.pushed.min(state.turn_at.unwrap_or(u64::MAX)));
+        if let Some(sealed) = sealed {
+            state.turn_at = Some(state.pushed);
+            state.turn_waiters.push(sealed);
+        }
+        drop(state);
+        self.wake.notify_all();
+        Ok(())
+    }
+
+    /// Asks for a new journal file if the oldest entry of this one is old enough.
+    pub(crate) fn turn_if_old(&self) {
+        let age = self.lock().journal.since.map(|since| since.elapsed());
+        if age.is_some_and(|age| age >= self.options.seal_age) {
+            // In a fault there is nothing to turn.
+            drop(self.turn(None));
+        }
+    }
+
+    /// A new journal file is in use; the state of the old one, and who waits for its seal.
+    pub(crate) fn turned(
+        &self,
+        generation: u64,
+        number: u64,
+    ) -> Option<(JournalState, Vec<Sealed>)> {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return None;
+        }
+        let next = JournalState {
+            number,
+            durable_to: state.journal.durable_to,
+            ..JournalState::default()
+        };
+        let old = std::mem::replace(&mut state.journal, next);
+        state.turn_at = None;
+        Some((old, std::mem::take(&mut state.turn_waiters)))
+    }
+
+    /// Whether the journal file in use has no entries; then who waits for a turn need not.
+    pub(crate) fn untouched(&self) -> Option<Vec<Sealed>> {
+        let mut state = self.lock();
+        if state.journal.entries > 0 {
+            return None;
+        }
+        state.turn_at = None;
+        Some(std::mem::take(&mut state.turn_waiters))
+    }
+
+    /// The frames of everything that waits, for the first write into a new file; takes all of it.
+    pub(crate) fn take_all(&self, generation: u64) -> Option<(Vec<u8>, usize)> {
+        let mut state = self.lock();
+        if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
+            return None;
+        }
+        state.taken = state.entries.len();
+        let mut bytes = Vec::with_capacity(state.bytes);
+        state
+            .entries
+            .iter()
+            .for_each(|entry| bytes.extend_from_slice(&entry.frame));
+        Some((bytes, state.taken))
+    }
+
+    /// Places in the log for the entries with which a new file begins: the void, and the event that tells of the fault.
+    pub(crate) fn take_places(&self) -> Healing {
+        let mut state = self.lock();
+        let seqs = std::mem::take(&mut state.to_void);
+        let at = state.last_at;
+        let void = (!seqs.is_empty()).then(|| {
+            state.next_seq += 1;
+            (state.next_seq - 1, Void { seqs, at })
+        });
+        let event_seq = state.next_seq;
+        state.next_seq += 1;
+        Healing {
+            void,
+            event_seq,
+            at,
+        }
+    }
+
+    /// The first write into a new file is durable: decisions are taken again.
+    pub(crate) fn healed(
+        &self,
+        generation: u64,
+        number: u64,
+        count: usize,
+        healing: Healing,
+    ) -> Option<JournalState> {
+        let mut state = self.lock();
+        if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
+            return None;
+        }
+        let next = JournalState {
+            number,
+            durable_to: state.journal.durable_to,
+            ..JournalState::default()
+        };
+        let poisoned = std::mem::replace(&mut state.journal, next);
+        let acks = state.written(count, false);
+        let synced = state.durable();
+        state.journal.durable_to = state.journal.durable_to.max(healing.event_seq);
+        if let Some((_, void)) = healing.void {
+            state.void = Some(match state.void.take() {
+                Some(mut before) => {
+                    before.seqs.extend(void.seqs);
+                    before.at = before.at.max(void.at);
+                    before
+                }
+                None => void,
+            });
+        }
+        state.refused = 0;
+        state.mode = Mode::Recording;
+        state.journal.entries += 1;
+        state.journal.since.get_or_insert_with(Instant::now);
+        drop(state);
+        confirm(acks.into_iter().chain(synced));
+        Some(poisoned)
+    }
+
+    /// Sleeps before the next attempt; false if there is none to make any more.
+    pub(crate) fn pause(&self, generation: u64) -> bool {
+        let mut state = self.lock();
+        let until = Instant::now() + self.options.retry_pause;
+        loop {
+            if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() && state.stuck < STUCK_MAX {
+                return true;
+            }
+            let left = left.max(self.options.retry_pause.min(Duration::from_millis(50)));
+            state = self
+                .wake
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Decisions refused because too much was waiting, since this was last asked; only once there is room again.
+    pub(crate) fn take_overflowed(&self) -> Option<u64> {
+        let mut state = self.lock();
+        let quiet =
+            state.mode == Mode::Recording && state.entries.len() * 2 < self.options.queue_max;
+        (quiet && state.overflowed > 0).then(|| std::mem::take(&mut state.overflowed))
+    }
+
+    /// Takes no more decisions; what waits is still written.
+    pub(crate) fn close(&self) -> bool {
+        let mut state = self.lock();
+        let open = state.mode == Mode::Recording;
+        state.mode = if open { Mode::Closing } else { Mode::Closed };
+        drop(state);
+        self.wake.notify_all();
+        open
+    }
+
+    /// Whether the record is closed or about to be.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.lock().mode, Mode::Closing | Mode::Closed)
+    }
+
+    /// Takes nothing any more; whatever waits is refused.
+    pub(crate) fn shut(&self) {
+        let mut state = self.lock();
+        state.mode = Mode::Closed;
+        let acks = state.give_up();
+        drop(state);
+        refuse(acks, &Unrecorded::Closed);
+        self.wake.notify_all();
+    }
+}
+
+/// Commit threads that may hang in given-up files before no further file is begun.
+const STUCK_MAX: usize = 8;
+
+impl State {
+    /// Entries waiting.
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn admit(&mut self, options: &RecordOptions) -> Result<(), Unrecorded> {
+        match &self.mode {
+            Mode::Recording => {}
+            Mode::Faulty(why) => {
+                self.refused += 1;
+                return Err(why.clone());
+            }
+            Mode::Closing | Mode::Closed => return Err(Unrecorded::Closed),
+        }
+        if self.entries.len() >= options.queue_max || self.bytes >= options.queue_bytes_max {
+            self.overflowed += 1;
+            return Err(Unrecorded::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// Facts have as much room again as decisions, and wait out a fault.
+    fn take_fact(&self, options: &RecordOptions) -> Result<(), Unrecorded> {
+        if self.mode == Mode::Closed {
+            return Err(Unrecorded::Closed);
+        }
+        let full = self.entries.len() >= options.queue_max.saturating_mul(2)
+            || self.bytes >= options.queue_bytes_max.saturating_mul(2);
+        if full {
+            Err(Unrecorded::QueueFull)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn take_carried(&self) -> Result<(), Unrecorded> {
+        match &self.mode {
+            Mode::Recording => Ok(()),
+            Mode::Faulty(why) => Err(why.clone()),
+            Mode::Closing | Mode::Closed => Err(Unrecorded::Closed),
+        }
+    }
+
+    fn sync_due(&self, durability: Durability) -> Option<Instant> {
+        self.written_since
+            .map(|since| since + sync_pause(durability))
+    }
+
+    fn take_batch(&mut self, bytes_max: usize) -> Work {
+        let mut bytes = Vec::new();
+        let mut count = 0;
+        for entry in self.entries.iter().skip(self.taken) {
+            if count > 0 && bytes.len() + entry.frame.len() > bytes_max {
+                break;
+            }
+            bytes.extend_from_slice(&entry.frame);
+            count += 1;
+        }
+        self.taken += count;
+        Work::Write { bytes, count }
+    }
+
+    fn written(&mut self, count: usize, interval: bool) -> Vec<Ack> {
+        let mut acks = Vec::new();
+        for entry in self.entries.iter_mut().skip(self.written).take(count) {
+            if interval && entry.kind != Entering::Carried {
+                acks.extend(entry.ack.take());
+            }
+            self.journal.bytes += entry.frame.len() as u64;
+        }
+        self.written += count;
+        self.journal.entries += count as u64;
+        if count > 0 {
+            self.journal.since.get_or_insert_with(Instant::now);
+            self.written_since.get_or_insert_with(Instant::now);
+        }
+        acks
+    }
+
+    fn durable(&mut self) -> Vec<Ack> {
+        let mut acks = Vec::with_capacity(self.written);
+        for entry in self.entries.drain(..self.written.min(self.entries.len())) {
+            self.bytes -= entry.frame.len();
+            self.journal.durable_to = self.journal.durable_to.max(entry.seq);
+            acks.extend(entry.ack);
+        }
+        self.confirmed += self.written as u64;
+        self.taken -= self.written;
+        self.written = 0;
+        self.written_since = None;
+        acks
+    }
+
+    fn turn_if_full(&mut self, options: &RecordOptions) {
+        let full = self.journal.entries >= options.seal_rows as u64
+            || self.journal.bytes >= options.journal_bytes_max;
+        if full && self.turn_at.is_none() {
+            self.turn_at = Some(0);
+        }
+    }
+
+    /// Takes the promise of every entry back; all of them are to be written again.
+    fn give_up(&mut self) -> Vec<Ack> {
+        let mut acks = Vec::new();
+        for entry in &mut self.entries {
+            let Some(ack) = entry.ack.take() else {
+                continue;
+            };
+            if entry.kind == Entering::Decision {
+                self.to_void.push(entry.seq);
+            }
+            acks.push(ack);
+        }
+        self.entries.retain(|entry| entry.kind != Entering::Carried);
+        self.bytes = self.entries.iter().map(|entry| entry.frame.len()).sum();
+        self.pushed = self.confirmed + self.entries.len() as u64;
+        self.taken = 0;
+        self.written = 0;
+        self.written_since = None;
+        self.turn_at = None;
+        self.turn_waiters.clear();
+        acks
+    }
+}
+
+/// How long an entry may be written and not synced.
+fn sync_pause(durability: Durability) -> Duration {
+    match durability {
+        Durability::Sync => Duration::ZERO,
+        Durability::Interval(pause) => pause,
+    }
+}
+
+fn confirm(acks: impl Iterator<Item = Ack>) {
+    for ack in acks {
+        // Nobody may be waiting any more; the entry is durable all the same.
+        drop(ack.send(Ok(())));
+    }
+}
+
+fn refuse(acks: Vec<Ack>, why: &Unrecorded) {
+    for ack in acks {
+        drop(ack.send(Err(why.clone())));
+    }
+}

@@ -1,0 +1,107 @@
+//! Opening a record: whatever the last process left in the journal becomes segments, and the log goes on behind it.
+
+use std::sync::Arc;
+
+use crate::RecordError;
+use crate::Storage;
+use crate::entry::{Header, file_head};
+use crate::index::{Index, JournalBytes};
+use crate::journal::JournalFile;
+use crate::layout::{Layout, Table};
+use crate::seal::seal;
+use crate::segments;
+
+/// What recovery came to.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    /// The new journal file, with a durable header.
+    pub(crate) journal: JournalFile,
+    /// Place and time of the last entry.
+    pub(crate) last: Option<(i64, i64)>,
+    /// Calls now `unknown`.
+    pub(crate) unfinished: u64,
+    /// A file ended within an entry.
+    pub(crate) torn: bool,
+}
+
+/// Seals every journal file of this node, begins a new one, and removes the old ones: in this order, so that stopping at any
+/// point loses nothing, and the next recovery finds the rows that are sealed already.
+pub(crate) fn recover(
+    storage: &dyn Storage,
+    layout: &Layout,
+    node: &Arc<str>,
+    ahead: u64,
+) -> Result<Recovery, RecordError> {
+    segments::remove_leftovers(storage, layout, Table::Calls)?;
+    segments::remove_leftovers(storage, layout, Table::Events)?;
+    let files = JournalBytes::read_all(storage, layout)?;
+    let ours: Vec<_> = files
+        .into_iter()
+        .filter(|(of, _)| **of == **node)
+        .map(|(_, file)| file)
+        .collect();
+    let index = Index::of(&ours, None)?;
+    let last = match index.last_seq.zip(index.last_at) {
+        Some(last) => Some(last),
+        None => sealed_to(storage, layout, node)?,
+    };
+    let done = seal(storage, layout, node, &index, true)?;
+
+    let number = ours.iter().map(|file| file.number + 1).max().unwrap_or(1);
+    let journals = layout.journals();
+    let mut journal = JournalFile::prepare(storage, layout, node, number, ahead)
+        .map_err(RecordError::io("create", layout.journal(node, number)))?;
+    let header = Header {
+        node: node.to_string(),
+        number,
+        next_seq: last.map_or(0, |(seq, _)| seq + 1),
+        last_at: last.map_or(i64::MIN, |(_, at)| at),
+    };
+    let unfit = || RecordError::Damaged {
+        path: layout.journal(node, number),
+        what: "its header does not fit".into(),
+    };
+    let head = file_head(&header).ok_or_else(unfit)?;
+    journal
+        .append(&head)
+        .and_then(|()| journal.sync())
+        .map_err(RecordError::io("write", layout.journal(node, number)))?;
+    for file in &ours {
+        storage
+            .remove(&file.path)
+            .map_err(RecordError::io("remove", &file.path))?;
+    }
+    storage
+        .sync_folder(&journals)
+        .map_err(RecordError::io("sync", &journals))?;
+    if done.unknown > 0 || index.torn {
+        tracing::warn!(
+            unknown = done.unknown,
+            torn = index.torn,
+            "the record was not closed in good order; it is recovered"
+        );
+    }
+    Ok(Recovery {
+        journal,
+        last,
+        unfinished: done.unknown,
+        torn: index.torn,
+    })
+}
+
+/// How far the log had come, from the segments alone: only needed where somebody removed the journal.
+fn sealed_to(
+    storage: &dyn Storage,
+    layout: &Layout,
+    node: &str,
+) -> Result<Option<(i64, i64)>, RecordError> {
+    let mut last = None;
+    for table in [Table::Calls, Table::Events] {
+        for segment in segments::list(storage, layout, table, None..=None)? {
+            if segment.node == node {
+                last = last.max(segments::log_reached(storage, &segment.path)?);
+            }
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,568 @@
+//! Entries as columns: the one place where rows of both tables are made.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int16Builder, Int32Builder, Int64Builder,
+    ListArray, NullBufferBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder, StructArray,
+    TimestampMicrosecondBuilder,
+};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Fields, Int32Type};
+
+use crate::schema::{
+    approval_fields, calls_schema, dictionary, element, events_schema, limit_count_fields,
+    shadow_fields,
+};
+use crate::{Call, Event, Finish, Outcome, RecordError, Verdict};
+
+type Word = StringDictionaryBuilder<Int32Type>;
+
+/// How far a call has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End<'a> {
+    /// Not ended yet; only in the journal.
+    Open,
+    /// Nobody will know any more.
+    Unknown,
+    /// Ended, with the entry's place and time.
+    Finished {
+        seq: i64,
+        at: i64,
+        finish: Finish<&'a str>,
+    },
+    /// Refused because it was not durable in time; when that was said.
+    Voided { at: i64 },
+}
+
+/// Columns of `calls` in the making.
+pub(crate) struct CallsBuilder {
+    node: Arc<str>,
+    seq: Int64Builder,
+    finish_seq: Int64Builder,
+    nodes: Word,
+    direction: Word,
+    call_id: FixedSizeBinaryBuilder,
+    decided_at: TimestampMicrosecondBuilder,
+    received_at: TimestampMicrosecondBuilder,
+    finished_at: TimestampMicrosecondBuilder,
+    server: Word,
+    grant: Word,
+    session: Word,
+    principal: Word,
+    client_name: Word,
+    client_version: Word,
+    client_address: Word,
+    protocol: Word,
+    trace_id: FixedSizeBinaryBuilder,
+    method: Word,
+    wire_tool: Word,
+    tool: Word,
+    risk: Word,
+    request_id: StringBuilder,
+    request_bytes: Int64Builder,
+    arguments: StringBuilder,
+    effective_arguments: StringBuilder,
+    arguments_digest: FixedSizeBinaryBuilder,
+    redacted: (Offsets, StringBuilder),
+    verdict: Word,
+    reason: Word,
+    rule: Word,
+    message: Word,
+    via: (Offsets, Word),
+    policy_digest: Word,
+    resolver_digest: Word,
+    engine: Word,
+    tool_definition_digest: Word,
+    shadow: ShadowBuilder,
+    approval: ApprovalBuilder,
+    given_back: BooleanBuilder,
+    limit_counts: LimitCountsBuilder,
+    decide_ns: Int32Builder,
+    commit_us: Int32Builder,
+    upstream_us: Int64Builder,
+    outcome: Word,
+    status: Int16Builder,
+    result_bytes: Int64Builder,
+    result_digest: FixedSizeBinaryBuilder,
+    result: StringBuilder,
+}
+
+impl CallsBuilder {
+    pub(crate) fn new(node: &Arc<str>) -> Self {
+        Self {
+            node: Arc::clone(node),
+            seq: Int64Builder::new(),
+            finish_seq: Int64Builder::new(),
+            nodes: Word::new(),
+            direction: Word::new(),
+            call_id: digests(),
+            decided_at: times(),
+            received_at: times(),
+            finished_at: times(),
+            server: Word::new(),
+            grant: Word::new(),
+            session: Word::new(),
+            principal: Word::new(),
+            client_name: Word::new(),
+            client_version: Word::new(),
+            client_address: Word::new(),
+            protocol: Word::new(),
+            trace_id: digests(),
+            method: Word::new(),
+            wire_tool: Word::new(),
+            tool: Word::new(),
+            risk: Word::new(),
+            request_id: StringBuilder::new(),
+            request_bytes: Int64Builder::new(),
+            arguments: StringBuilder::new(),
+            effective_arguments: StringBuilder::new(),
+            arguments_digest: digests(),
+            redacted: (Offsets::default(), StringBuilder::new()),
+            verdict: Word::new(),
+            reason: Word::new(),
+            rule: Word::new(),
+            message: Word::new(),
+            via: (Offsets::default(), Word::new()),
+            policy_digest: Word::new(),
+            resolver_digest: Word::new(),
+            engine: Word::new(),
+            tool_definition_digest: Word::new(),
+            shadow: ShadowBuilder::default(),
+            approval: ApprovalBuilder::default(),
+            given_back: BooleanBuilder::new(),
+            limit_counts: LimitCountsBuilder::default(),
+            decide_ns: Int32Builder::new(),
+            commit_us: Int32Builder::new(),
+            upstream_us: Int64Builder::new(),
+            outcome: Word::new(),
+            status: Int16Builder::new(),
+            result_bytes: Int64Builder::new(),
+            result_digest: digests(),
+            result: StringBuilder::new(),
+        }
+    }
+
+    /// Adds a row. A voided decision reads as denied, whatever it was.
+    pub(crate) fn push(
+        &mut self,
+        seq: i64,
+        at: i64,
+        call: &Call<&str>,
+        end: &End<'_>,
+    ) -> Result<(), RecordError> {
+        let void = matches!(end, End::Voided { .. });
+        self.seq.append_value(seq);
+        self.nodes.append(&*self.node)?;
+        self.direction.append(call.direction.as_str())?;
+        self.call_id.append_value(call.call_id)?;
+        self.decided_at.append_value(at);
+        self.received_at.append_value(call.received_at);
+        word(&mut self.server, call.server)?;
+        word(&mut self.grant, call.grant)?;
+        word(&mut self.session, call.session)?;
+        word(&mut self.principal, call.principal)?;
+        word(&mut self.client_name, call.client_name)?;
+        word(&mut self.client_version, call.client_version)?;
+        word(&mut self.client_address, call.client_address)?;
+        word(&mut self.protocol, call.protocol)?;
+        digest(&mut self.trace_id, call.trace_id)?;
+        word(&mut self.method, call.method)?;
+        word(&mut self.wire_tool, call.wire_tool)?;
+        word(&mut self.tool, call.tool)?;
+        word(&mut self.risk, call.risk)?;
+        self.request_id.append_option(call.request_id);
+        self.request_bytes.append_option(call.request_bytes);
+        self.arguments.append_option(call.arguments);
+        self.effective_arguments
+            .append_option(call.effective_arguments);
+        digest(&mut self.arguments_digest, call.arguments_digest)?;
+        call.redacted
+            .iter()
+            .for_each(|pointer| self.redacted.1.append_value(pointer));
+        self.redacted.0.push(call.redacted.len());
+        self.verdict
+            .append(if void { Verdict::Deny } else { call.verdict }.as_str())?;
+        word(
+            &mut self.reason,
+            if void {
+                Some("unrecorded")
+            } else {
+                call.reason
+            },
+        )?;
+        word(
+            &mut self.rule,
+            if void {
+                Some("(unrecorded)")
+            } else {
+                call.rule
+            },
+        )?;
+        word(&mut self.message, call.message)?;
+        call.via
+            .iter()
+            .try_for_each(|step| self.via.1.append(step).map(drop))?;
+        self.via.0.push(call.via.len());
+        word(&mut self.policy_digest, call.policy_digest)?;
+        word(&mut self.resolver_digest, call.resolver_digest)?;
+        word(&mut self.engine, call.engine)?;
+        word(
+            &mut self.tool_definition_digest,
+            call.tool_definition_digest,
+        )?;
+        self.shadow.push(call)?;
+        self.approval.push(call)?;
+        self.limit_counts.push(call);
+        self.decide_ns.append_option(call.decide_ns);
+        self.push_end(at, call, end)
+    }
+
+    fn push_end(
+        &mut self,
+        decided_at: i64,
+        call: &Call<&str>,
+        end: &End<'_>,
+    ) -> Result<(), RecordError> {
+        let (seq, at, outcome, finish) = match end {
+            End::Finished { seq, at, finish } => {
+                (Some(*seq), Some(*at), Some(finish.outcome), Some(finish))
+            }
+            End::Voided { at } => (None, Some(*at), Some(Outcome::Refused), None),
+            End::Open | End::Unknown if call.verdict == Verdict::Deny => {
+                (None, Some(decided_at), Some(Outcome::Refused), None)
+            }
+            End::Unknown => (None, None, Some(Outcome::Unknown), None),
+            End::Open => (None, None, None, None),
+        };
+        self.finish_seq.append_option(seq);
+        self.finished_at.append_option(at);
+        word(&mut self.outcome, outcome.map(Outcome::as_str))?;
+        self.given_back.append_option(finish.map(|f| f.given_back));
+        self.commit_us
+            .append_option(finish.and_then(|f| f.commit_us));
+        self.upstream_us
+            .append_option(finish.and_then(|f| f.upstream_us));
+        self.status.append_option(finish.and_then(|f| f.status));
+        self.result_bytes
+            .append_option(finish.and_then(|f| f.result_bytes));
+        digest(
+            &mut self.result_digest,
+            finish.and_then(|f| f.result_digest),
+        )?;
+        self.result.append_option(finish.and_then(|f| f.result));
+        Ok(())
+    }
+
+    /// The rows pushed since the last batch.
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, RecordError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.seq.finish()),
+            Arc::new(self.finish_seq.finish()),
+            Arc::new(self.nodes.finish()),
+            Arc::new(self.direction.finish()),
+            Arc::new(self.call_id.finish()),
+            Arc::new(self.decided_at.finish()),
+            Arc::new(self.received_at.finish()),
+            Arc::new(self.finished_at.finish()),
+            Arc::new(self.server.finish()),
+            Arc::new(self.grant.finish()),
+            Arc::new(self.session.finish()),
+            Arc::new(self.principal.finish()),
+            Arc::new(self.client_name.finish()),
+            Arc::new(self.client_version.finish()),
+            Arc::new(self.client_address.finish()),
+            Arc::new(self.protocol.finish()),
+            Arc::new(self.trace_id.finish()),
+            Arc::new(self.method.finish()),
+            Arc::new(self.wire_tool.finish()),
+            Arc::new(self.tool.finish()),
+            Arc::new(self.risk.finish()),
+            Arc::new(self.request_id.finish()),
+            Arc::new(self.request_bytes.finish()),
+            Arc::new(self.arguments.finish()),
+            Arc::new(self.effective_arguments.finish()),
+            Arc::new(self.arguments_digest.finish()),
+            self.redacted
+                .0
+                .list(DataType::Utf8, Arc::new(self.redacted.1.finish()))?,
+            Arc::new(self.verdict.finish()),
+            Arc::new(self.reason.finish()),
+            Arc::new(self.rule.finish()),
+            Arc::new(self.message.finish()),
+            self.via
+                .0
+                .list(dictionary(), Arc::new(self.via.1.finish()))?,
+            Arc::new(self.policy_digest.finish()),
+            Arc::new(self.resolver_digest.finish()),
+            Arc::new(self.engine.finish()),
+            Arc::new(self.tool_definition_digest.finish()),
+            self.shadow.finish()?,
+            self.approval.finish()?,
+            Arc::new(self.given_back.finish()),
+            self.limit_counts.finish()?,
+            Arc::new(self.decide_ns.finish()),
+            Arc::new(self.commit_us.finish()),
+            Arc::new(self.upstream_us.finish()),
+            Arc::new(self.outcome.finish()),
+            Arc::new(self.status.finish()),
+            Arc::new(self.result_bytes.finish()),
+            Arc::new(self.result_digest.finish()),
+            Arc::new(self.result.finish()),
+        ];
+        Ok(RecordBatch::try_new(calls_schema(), columns)?)
+    }
+}
+
+/// Where the lists of a column begin and end; an empty list is null.
+#[derive(Debug)]
+struct Offsets {
+    ends: Vec<i32>,
+    present: NullBufferBuilder,
+}
+
+impl Default for Offsets {
+    fn default() -> Self {
+        Self {
+            ends: vec![0],
+            present: NullBufferBuilder::new(0),
+        }
+    }
+}
+
+impl Offsets {
+    fn push(&mut self, length: usize) {
+        let end = self.ends.last().copied().unwrap_or(0) + length as i32;
+        self.ends.push(end);
+        self.present.append(length > 0);
+    }
+
+    fn list(&mut self, data_type: DataType, values: ArrayRef) -> Result<ArrayRef, RecordError> {
+        let ends = OffsetBuffer::new(std::mem::replace(&mut self.ends, vec![0]).into());
+        let field = Arc::new(element(data_type));
+        Ok(Arc::new(ListArray::try_new(
+            field,
+            ends,
+            values,
+            self.present.finish(),
+        )?))
+    }
+}
+
+#[derive(Default)]
+struct ShadowBuilder {
+    offsets: Offsets,
+    verdict: Word,
+    rule: Word,
+    policy_digest: Word,
+}
+
+impl ShadowBuilder {
+    fn push(&mut self, call: &Call<&str>) -> Result<(), RecordError> {
+        for shadow in &call.shadow {
+            self.verdict.append(shadow.verdict.as_str())?;
+            self.rule.append(shadow.rule)?;
+            self.policy_digest.append(shadow.policy_digest)?;
+        }
+        self.offsets.push(call.shadow.len());
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, RecordError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.verdict.finish()),
+            Arc::new(self.rule.finish()),
+            Arc::new(self.policy_digest.finish()),
+        ];
+        structs(&mut self.offsets, shadow_fields(), columns)
+    }
+}
+
+#[derive(Default)]
+struct LimitCountsBuilder {
+    offsets: Offsets,
+    counter: StringBuilder,
+    value: Int64Builder,
+}
+
+impl LimitCountsBuilder {
+    fn push(&mut self, call: &Call<&str>) {
+        for count in &call.limit_counts {
+            self.counter.append_value(count.counter);
+            self.value.append_value(count.value);
+        }
+        self.offsets.push(call.limit_counts.len());
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, RecordError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.counter.finish()),
+            Arc::new(self.value.finish()),
+        ];
+        structs(&mut self.offsets, limit_count_fields(), columns)
+    }
+}
+
+fn structs(
+    offsets: &mut Offsets,
+    fields: Fields,
+    columns: Vec<ArrayRef>,
+) -> Result<ArrayRef, RecordError> {
+    let values = StructArray::try_new(fields.clone(), columns, None)?;
+    offsets.list(DataType::Struct(fields), Arc::new(values))
+}
+
+struct ApprovalBuilder {
+    present: NullBufferBuilder,
+    asked_at: TimestampMicrosecondBuilder,
+    answered_at: TimestampMicrosecondBuilder,
+    answer_seq: Int64Builder,
+    by: Word,
+    answer: Word,
+}
+
+impl Default for ApprovalBuilder {
+    fn default() -> Self {
+        Self {
+            present: NullBufferBuilder::new(0),
+            asked_at: times(),
+            answered_at: times(),
+            answer_seq: Int64Builder::new(),
+            by: Word::new(),
+            answer: Word::new(),
+        }
+    }
+}
+
+impl ApprovalBuilder {
+    fn push(&mut self, call: &Call<&str>) -> Result<(), RecordError> {
+        let approval = call.approval.as_ref();
+        self.present.append(approval.is_some());
+        // Where the whole is null its parts must still have a slot.
+        self.asked_at
+            .append_value(approval.map_or(0, |a| a.asked_at));
+        self.answered_at
+            .append_option(approval.and_then(|a| a.answered_at));
+        self.answer_seq
+            .append_option(approval.and_then(|a| a.answer_seq));
+        word(&mut self.by, approval.and_then(|a| a.by))?;
+        word(&mut self.answer, approval.and_then(|a| a.answer))
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, RecordError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.asked_at.finish()),
+            Arc::new(self.answered_at.finish()),
+            Arc::new(self.answer_seq.finish()),
+            Arc::new(self.by.finish()),
+            Arc::new(self.answer.finish()),
+        ];
+        Ok(Arc::new(StructArray::try_new(
+            approval_fields(),
+            columns,
+            self.present.finish(),
+        )?))
+    }
+}
+
+/// Columns of `events` in the making.
+pub(crate) struct EventsBuilder {
+    node: Arc<str>,
+    seq: Int64Builder,
+    nodes: Word,
+    at: TimestampMicrosecondBuilder,
+    kind: Word,
+    digest: Word,
+    server: Word,
+    grant: Word,
+    tool: Word,
+    address: Word,
+    count: Int64Builder,
+    text: StringBuilder,
+    detail: StringBuilder,
+}
+
+impl EventsBuilder {
+    pub(crate) fn new(node: &Arc<str>) -> Self {
+        Self {
+            node: Arc::clone(node),
+            seq: Int64Builder::new(),
+            nodes: Word::new(),
+            at: times(),
+            kind: Word::new(),
+            digest: Word::new(),
+            server: Word::new(),
+            grant: Word::new(),
+            tool: Word::new(),
+            address: Word::new(),
+            count: Int64Builder::new(),
+            text: StringBuilder::new(),
+            detail: StringBuilder::new(),
+        }
+    }
+
+    /// Adds a row.
+    pub(crate) fn push(
+        &mut self,
+        seq: i64,
+        at: i64,
+        event: &Event<&str>,
+    ) -> Result<(), RecordError> {
+        self.seq.append_value(seq);
+        self.nodes.append(&*self.node)?;
+        self.at.append_value(at);
+        self.kind.append(event.kind.as_str())?;
+        word(&mut self.digest, event.digest)?;
+        word(&mut self.server, event.server)?;
+        word(&mut self.grant, event.grant)?;
+        word(&mut self.tool, event.tool)?;
+        word(&mut self.address, event.address)?;
+        self.count.append_option(event.count);
+        self.text.append_option(event.text);
+        self.detail.append_option(event.detail);
+        Ok(())
+    }
+
+    /// The rows pushed since the last batch.
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, RecordError> {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.seq.finish()),
+            Arc::new(self.nodes.finish()),
+            Arc::new(self.at.finish()),
+            Arc::new(self.kind.finish()),
+            Arc::new(self.digest.finish()),
+            Arc::new(self.server.finish()),
+            Arc::new(self.grant.finish()),
+            Arc::new(self.tool.finish()),
+            Arc::new(self.address.finish()),
+            Arc::new(self.count.finish()),
+            Arc::new(self.text.finish()),
+            Arc::new(self.detail.finish()),
+        ];
+        Ok(RecordBatch::try_new(events_schema(), columns)?)
+    }
+}
+
+fn digests() -> FixedSizeBinaryBuilder {
+    FixedSizeBinaryBuilder::new(16)
+}
+
+fn times() -> TimestampMicrosecondBuilder {
+    TimestampMicrosecondBuilder::new().with_timezone("UTC")
+}
+
+fn word(column: &mut Word, value: Option<&str>) -> Result<(), RecordError> {
+    match value {
+        Some(value) => column.append(value).map(drop)?,
+        None => column.append_null(),
+    }
+    Ok(())
+}
+
+fn digest(column: &mut FixedSizeBinaryBuilder, value: Option<[u8; 16]>) -> Result<(), RecordError> {
+    match value {
+        Some(value) => column.append_value(value)?,
+        None => column.append_null(),
+    }
+    Ok(())
+}

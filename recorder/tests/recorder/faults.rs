@@ -1,0 +1,290 @@
+//! The disk fails, fills up, and hangs, and comes back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir_recorder::{Durability, Log, Outcome, RecordOptions, Recorder, Storage, Unrecorded};
+
+use crate::memory::{Faults, Loss, Memory, Shared};
+use crate::support::*;
+
+fn open_with(storage: &Arc<Memory>, change: impl FnOnce(&mut RecordOptions)) -> (Recorder, Log) {
+    let mut options = options("/record");
+    change(&mut options);
+    let storage: Arc<dyn Storage> = Arc::new(Shared(Arc::clone(storage)));
+    let (recorder, log, _) = Recorder::open(options, storage).unwrap();
+    (recorder, log)
+}
+
+/// Waits until decisions are taken again; the refused ones that the log then names.
+fn healed(log: &mut Log) -> Vec<i64> {
+    let begun = Instant::now();
+    loop {
+        match log.ready() {
+            Ok(void) => return void.map(|void| void.seqs).unwrap_or_default(),
+            Err(_) => assert!(begun.elapsed() < Duration::from_secs(20), "never heals"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// One call before the fault, one refused by it, one after it: the same story for every kind of fault.
+fn refused_and_recovered(faults: Faults) {
+    let storage = Memory::new();
+    let (recorder, mut log) = open_with(&storage, |_| {});
+    let before = whole(&mut log, NOON, 1);
+    let open = record(&mut log, NOON, &call(2)).unwrap().unwrap().seq();
+    storage.set(faults);
+    let refused = decide(&mut log, NOON, &call(3));
+    let refused_seq = refused.seq();
+    assert!(matches!(
+        refused.wait_blocking(),
+        Err(Unrecorded::Storage(_))
+    ));
+    assert!(!recorder.health().recording);
+    assert!(recorder.health().fault.is_some());
+    assert!(
+        record(&mut log, NOON, &call(4)).is_err(),
+        "refused while the disk is away"
+    );
+    // How a call that had been forwarded ends is not lost.
+    assert!(
+        log.finish(NOON, open, &finish(Outcome::ToolError))
+            .wait_blocking()
+            .is_err()
+    );
+    storage.set(Faults::default());
+    assert_eq!(healed(&mut log), [refused_seq]);
+    assert!(recorder.health().recording);
+    let after = whole(&mut log, NOON, 5);
+    assert!(after > refused_seq);
+
+    let story = |storage: &Arc<Memory>| {
+        let reader = reader(storage);
+        assert_eq!(seqs(&reader), [before, open, refused_seq, after]);
+        each(&reader, |row| {
+            let void = row.seq == refused_seq;
+            assert_eq!(row.rule, Some(if void { "(unrecorded)" } else { "" }));
+            assert_eq!(row.verdict == weir_recorder::Verdict::Deny, void);
+        });
+        let outcomes = texts(&reader, "outcome")
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>();
+        assert_eq!(outcomes, ["ok", "tool_error", "refused", "ok"]);
+        let events = reader.events().unwrap();
+        assert_eq!(
+            texts_of(&events, "kind"),
+            [Some("void".into()), Some("storage_fault".into())]
+        );
+        assert_eq!(texts_of(&events, "text")[0], Some(refused_seq.to_string()));
+    };
+    story(&storage);
+    recorder.seal_now().unwrap();
+    story(&storage);
+    // As the next start finds it, whether the power failed or only the process.
+    for loss in [Loss::Process, Loss::Unsynced, Loss::Half] {
+        let later = storage.after(loss);
+        let (recorder, log) = open_with(&later, |_| {});
+        story(&later);
+        drop((recorder, log));
+        story(&later);
+    }
+    recorder.close().unwrap();
+    story(&storage);
+}
+
+#[test]
+fn a_failed_sync_refuses_its_calls_and_the_log_says_so_when_the_disk_is_back() {
+    refused_and_recovered(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+}
+
+#[test]
+fn a_failed_write_refuses_its_calls_and_the_log_says_so_when_the_disk_is_back() {
+    refused_and_recovered(Faults {
+        write: true,
+        ..Faults::default()
+    });
+}
+
+#[test]
+fn a_short_write_refuses_its_calls_and_the_log_says_so_when_the_disk_is_back() {
+    refused_and_recovered(Faults {
+        short_write: true,
+        ..Faults::default()
+    });
+}
+
+#[test]
+fn a_full_disk_refuses_its_calls_and_the_log_says_so_when_there_is_room() {
+    refused_and_recovered(Faults {
+        write: true,
+        create: true,
+        ..Faults::default()
+    });
+}
+
+#[test]
+fn a_poisoned_file_is_never_synced_again() {
+    let storage = Memory::new();
+    let (_recorder, mut log) = open_with(&storage, |_| {});
+    storage.set(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+    let refused = decide(&mut log, NOON, &call(1));
+    let seq = refused.seq();
+    assert!(refused.wait_blocking().is_err());
+    storage.set(Faults::default());
+    assert_eq!(healed(&mut log), [seq]);
+    let permit = record(&mut log, NOON, &call(2)).unwrap().unwrap();
+    let rows = seqs(&reader(&storage.after(Loss::Unsynced)));
+    assert!(rows.contains(&permit.seq()));
+}
+
+#[test]
+fn a_hanging_disk_holds_a_caller_no_longer_than_the_bound() {
+    let storage = Memory::new();
+    let bound = Duration::from_millis(400);
+    let (recorder, mut log) = open_with(&storage, |options| options.commit_wait_max = bound);
+    storage.set(Faults {
+        hang_sync: true,
+        ..Faults::default()
+    });
+    let begun = Instant::now();
+    let commit = decide(&mut log, NOON, &call(1));
+    let seq = commit.seq();
+    assert_eq!(commit.wait_blocking().unwrap_err(), Unrecorded::Overdue);
+    // A loaded machine wakes threads late; without the bound this would wait for ever.
+    assert!(begun.elapsed() < bound * 10);
+    let begun = Instant::now();
+    assert!(record(&mut log, NOON, &call(2)).is_err());
+    assert!(
+        begun.elapsed() < bound,
+        "while it hangs, refusals are immediate"
+    );
+    assert!(!recorder.health().recording);
+    storage.set(Faults::default());
+    assert_eq!(healed(&mut log), [seq]);
+    let next = whole(&mut log, NOON, 3);
+    assert_eq!(seqs(&reader(&storage)), [seq, next]);
+    each(&reader(&storage), |row| {
+        assert_eq!(
+            row.rule,
+            Some(if row.seq == seq { "(unrecorded)" } else { "" })
+        )
+    });
+    recorder.close().unwrap();
+}
+
+#[test]
+fn what_waits_for_a_slow_disk_is_bounded_and_facts_have_room_of_their_own() {
+    let storage = Memory::new();
+    let (recorder, mut log) = open_with(&storage, |options| options.queue_max = 4);
+    let open = record(&mut log, NOON, &call(0)).unwrap().unwrap().seq();
+    storage.set(Faults {
+        hang_sync: true,
+        ..Faults::default()
+    });
+    let mut waiting = vec![decide(&mut log, NOON, &call(1))];
+    storage.wait_for_hanging(1);
+    waiting.extend((2..5).map(|n| decide(&mut log, NOON, &call(n))));
+    assert_eq!(log.ready().unwrap_err(), Unrecorded::QueueFull);
+    assert_eq!(
+        decide(&mut log, NOON, &call(5)).refused(),
+        Some(&Unrecorded::QueueFull)
+    );
+    let end = log.finish(NOON, open, &finish(Outcome::Ok));
+    assert!(end.refused().is_none());
+    storage.set(Faults::default());
+    let seqs_given: Vec<_> = waiting
+        .into_iter()
+        .map(|commit| commit.wait_blocking().unwrap().unwrap().seq())
+        .collect();
+    end.wait_blocking().unwrap();
+    assert_eq!(seqs_given, [1, 2, 3, 4]);
+    assert_eq!(seqs(&recorder.reader()), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn under_interval_a_permit_does_not_wait_for_the_sync_and_the_sync_comes() {
+    let storage = Memory::new();
+    let interval = |options: &mut RecordOptions| {
+        options.durability = Durability::Interval(Duration::from_millis(20))
+    };
+    let (recorder, mut log) = open_with(&storage, interval);
+    storage.set(Faults {
+        hang_sync: true,
+        ..Faults::default()
+    });
+    let permit = record(&mut log, NOON, &call(1)).unwrap().unwrap();
+    assert!(
+        seqs(&reader(&storage.after(Loss::Unsynced))).is_empty(),
+        "not durable yet"
+    );
+    assert_eq!(
+        seqs(&reader(&storage.after(Loss::Process))),
+        [permit.seq()],
+        "but handed over"
+    );
+    storage.wait_for_hanging(1);
+    storage.set(Faults::default());
+    recorder.close().unwrap();
+    assert_eq!(
+        seqs(&reader(&storage.after(Loss::Unsynced))),
+        [permit.seq()]
+    );
+}
+
+#[test]
+fn under_interval_a_failed_sync_does_not_void_what_was_promised() {
+    let storage = Memory::new();
+    let interval = |options: &mut RecordOptions| {
+        options.durability = Durability::Interval(Duration::from_millis(1))
+    };
+    let (recorder, mut log) = open_with(&storage, interval);
+    storage.set(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+    let permit = record(&mut log, NOON, &call(1)).unwrap().unwrap();
+    let begun = Instant::now();
+    while recorder.health().recording {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the failed sync is noticed"
+        );
+        std::thread::yield_now();
+    }
+    storage.set(Faults::default());
+    assert_eq!(healed(&mut log), Vec::<i64>::new());
+    recorder.close().unwrap();
+    let reader = reader(&storage.after(Loss::Unsynced));
+    assert_eq!(seqs(&reader), [permit.seq()]);
+    each(&reader, |row| {
+        assert_eq!(row.verdict, weir_recorder::Verdict::Allow)
+    });
+}
+
+#[test]
+fn a_seal_that_fails_is_said_and_loses_nothing() {
+    let storage = Memory::new();
+    let (recorder, mut log) = open_with(&storage, |_| {});
+    let first = whole(&mut log, NOON, 1);
+    storage.set(Faults {
+        seal: true,
+        ..Faults::default()
+    });
+    assert!(recorder.seal_now().is_err());
+    assert!(recorder.health().recording, "decisions are still taken");
+    assert!(recorder.health().fault.is_some());
+    let second = whole(&mut log, NOON, 2);
+    assert_eq!(seqs(&reader(&storage)), [first, second]);
+    storage.set(Faults::default());
+    recorder.close().unwrap();
+    assert_eq!(seqs(&reader(&storage)), [first, second]);
+    assert_eq!(reader(&storage).live().unwrap().num_rows(), 0);
+}
