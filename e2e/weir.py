@@ -1,0 +1,202 @@
+"""What the end-to-end checks share: the real `weir`, the embedded NAS as a separate process, a plain HTTPS client."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+WEIR = os.environ.get("WEIR_BIN", str(Path(__file__).parent.parent / "target/release/weir"))
+WORK = Path(os.environ.get("E2E_WORK", Path(WEIR).parent.parent / "e2e"))
+TOKEN = "weir-e2e-token-0123456789abcdef0123456789abcdef"
+passed = []
+
+
+def check(what, held, detail=""):
+    """One named check; the first that fails ends the script."""
+    if not held:
+        print(f"FAILED: {what} {detail}")
+        print(f"{len(passed)} passed, 1 failed")
+        sys.exit(1)
+    passed.append(what)
+    print(f"  ok: {what}")
+
+
+def done():
+    print(f"{len(passed)} passed, 0 failed")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_port(port, process, seconds=20):
+    """Until something accepts on the port; the process ending first is an error."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args[:3]} ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.2).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError(f"nothing listens on {port}")
+
+
+def weir(*arguments, check_code=0):
+    """A `weir` command run to its end; its standard output."""
+    ran = subprocess.run([WEIR, *map(str, arguments)], capture_output=True, text=True)
+    if check_code is not None and ran.returncode != check_code:
+        raise RuntimeError(f"weir {arguments} exited {ran.returncode}: {ran.stderr}{ran.stdout[-2000:]}")
+    return ran.stdout
+
+
+class Nas:
+    """The embedded NAS over HTTP, with its own log of what it was really asked to do."""
+
+    def __init__(self, folder, shape="flat"):
+        self.port = free_port()
+        self.log = Path(folder) / f"nas-{shape}.jsonl"
+        self.process = subprocess.Popen(
+            [WEIR, "nas", "--http", f"127.0.0.1:{self.port}", "--shape", shape, "--log", str(self.log)],
+            stdout=subprocess.DEVNULL,
+        )
+        wait_port(self.port, self.process)
+
+    def requests(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class Proxy:
+    """`weir serve` in front of one upstream, on a port of its own."""
+
+    def __init__(self, folder, policy, upstream, durability="sync", wrap=(), extra=""):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.admin = free_port(), free_port()
+        self.wrap = list(wrap)
+        (self.folder / "policy.json").write_text(json.dumps(policy))
+        hashed = subprocess.run(["sha256sum"], input=TOKEN, capture_output=True, text=True).stdout.split()[0]
+        self.config = self.folder / "weir.toml"
+        self.config.write_text(
+            f"""
+[listen]
+address = "127.0.0.1:{self.port}"
+
+[record]
+path = "record"
+durability = "{durability}"
+
+[admin]
+address = "127.0.0.1:{self.admin}"
+
+[[server]]
+name = "nas"
+{upstream}
+
+[[grant]]
+name = "ops"
+server = "nas"
+token = {{ sha256 = "{hashed}" }}
+policy = "policy.json"
+{extra}
+"""
+        )
+        self.record = self.folder / "record"
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [*self.wrap, WEIR, "serve", "--config", str(self.config)],
+            stdout=subprocess.DEVNULL,
+            stderr=open(self.folder / "serve.log", "ab"),
+        )
+        wait_port(self.port, self.process)
+        return self
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self):
+        self.process.terminate()
+        check("a graceful stop exits 0", self.process.wait(30) == 0, str(self.process.returncode))
+
+    @property
+    def ca(self):
+        found = sorted(self.folder.glob("**/ca.pem"))
+        if not found:
+            raise RuntimeError(f"no ca.pem below {self.folder}")
+        return str(found[0])
+
+    def client(self):
+        return Client(self.port, self.ca)
+
+
+class Client:
+    """A kept-alive HTTPS connection that speaks plain JSON-RPC."""
+
+    def __init__(self, port, ca):
+        self.connection = http.client.HTTPSConnection(
+            "localhost", port, context=ssl.create_default_context(cafile=ca), timeout=30
+        )
+        self.next_id = 0
+
+    def post(self, body, token=TOKEN, headers=None):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.connection.request(
+            "POST",
+            "/nas/mcp",
+            data,
+            {
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/json",
+                "Accept": "application/json, text/event-stream",
+                **(headers or {}),
+            },
+        )
+        answer = self.connection.getresponse()
+        return answer.status, answer.read()
+
+    def call(self, tool, arguments):
+        """(verdict, answer): `allow` unless Weir denied the call."""
+        self.next_id += 1
+        status, body = self.post(
+            {"jsonrpc": "2.0", "id": self.next_id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+        )
+        text = body.decode()
+        if text.startswith("event:") or text.startswith("data:") or "\ndata:" in text:
+            text = "".join(line[5:] for line in text.splitlines() if line.startswith("data:"))
+        answer = json.loads(text)
+        denied = "weir/rule" in (answer.get("result", {}).get("_meta") or {})
+        return ("deny" if denied or status != 200 or "error" in answer else "allow"), answer
+
+
+def limit_policy(tool, top, window):
+    return {
+        "version": "1",
+        "default": "allow",
+        "tools": {tool: {"limits": [{"counter": f"{tool}_rate", "window": window, "max": top, "scope": "grant"}]}},
+    }
+
+
+def identity(record):
+    """The record replayed under the policies that made it: flips, drift."""
+    answer = json.loads(weir("replay", "--record", record, "--policy", Path(record).parent / "policy.json", "--format", "json"))
+    classes = answer["classes"]
+    return classes, classes["engine_drift"], sum(classes[k] for k in ("newly_denied", "newly_allowed", "newly_held"))
+
+
+def query(record, sql):
+    return json.loads(weir("query", "--record", record, "--format", "json", sql))
