@@ -2,9 +2,27 @@
 //!
 //! This crate never measures a thing that it does not also check: the tests below hold that every engine gives the
 //! same answers, so that the ratios compare like with like.
-#![allow(clippy::expect_used, reason = "a bench that cannot be set up should stop at once")]
+#![allow(
+    clippy::expect_used,
+    reason = "a bench that cannot be set up should stop at once"
+)]
 
 pub mod peers;
+
+use weir_policy::{Context, Micros};
+
+/// The context every benched call is judged in.
+pub fn context() -> Context<'static> {
+    Context {
+        node: "node-1",
+        server: "nas",
+        grant: "ops-agent",
+        session: "0197a3",
+        client_name: "bench",
+        client_version: "1",
+        received_at: Micros(1_795_348_800_000_000),
+    }
+}
 
 /// A `tools/call` of 110 bytes.
 pub fn message(tool: usize, force: bool) -> Vec<u8> {

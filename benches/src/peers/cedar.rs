@@ -1,6 +1,9 @@
 //! `cedar-policy`: one `permit` a tool, the tool as the action, the arguments as the context.
 
-use cedar_policy::{Authorizer, Context, Decision, Entities, EntityId, EntityTypeName, EntityUid, PolicySet, Request};
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, EntityId, EntityTypeName, EntityUid, PolicySet,
+    Request,
+};
 
 use super::Peer;
 
@@ -37,14 +40,34 @@ impl Peer for Cedar {
     }
 
     fn allows(&mut self, message: &[u8]) -> bool {
-        let Ok(mut message) = serde_json::from_slice::<serde_json::Value>(message) else { return false };
-        let Some(tool) = message.pointer("/params/name").and_then(|name| name.as_str()) else { return false };
-        let action = EntityUid::from_type_name_and_id(self.action.clone(), EntityId::new(tool));
-        let Some(arguments) = message.pointer_mut("/params/arguments") else { return false };
-        let Ok(context) = Context::from_json_value(arguments.take(), None) else { return false };
-        let Ok(request) = Request::new(self.agent.clone(), action, self.server.clone(), context, None) else {
+        let Ok(mut message) = serde_json::from_slice::<serde_json::Value>(message) else {
             return false;
         };
-        self.authorizer.is_authorized(&request, &self.policies, &self.entities).decision() == Decision::Allow
+        let Some(tool) = message
+            .pointer("/params/name")
+            .and_then(|name| name.as_str())
+        else {
+            return false;
+        };
+        let action = EntityUid::from_type_name_and_id(self.action.clone(), EntityId::new(tool));
+        let Some(arguments) = message.pointer_mut("/params/arguments") else {
+            return false;
+        };
+        let Ok(context) = Context::from_json_value(arguments.take(), None) else {
+            return false;
+        };
+        let Ok(request) = Request::new(
+            self.agent.clone(),
+            action,
+            self.server.clone(),
+            context,
+            None,
+        ) else {
+            return false;
+        };
+        self.authorizer
+            .is_authorized(&request, &self.policies, &self.entities)
+            .decision()
+            == Decision::Allow
     }
 }

@@ -18,20 +18,38 @@ impl Peer for CommonExpression {
     fn with_tools(tools: usize) -> Self {
         let programs = (0..tools)
             .map(|n| {
-                let program = Program::compile("type(args.id) == int && !(has(args.force) && args.force == true)")
-                    .or_else(|_| Program::compile("args.id >= 0 && !(has(args.force) && args.force == true)"))
-                    .expect("the expression above is CEL");
+                let program = Program::compile(
+                    "type(args.id) == int && !(has(args.force) && args.force == true)",
+                )
+                .or_else(|_| {
+                    Program::compile("args.id >= 0 && !(has(args.force) && args.force == true)")
+                })
+                .expect("the expression above is CEL");
                 (format!("tool_{n}"), program)
             })
             .collect();
-        Self { programs, functions: Context::default() }
+        Self {
+            programs,
+            functions: Context::default(),
+        }
     }
 
     fn allows(&mut self, message: &[u8]) -> bool {
-        let Ok(message) = serde_json::from_slice::<serde_json::Value>(message) else { return false };
-        let Some(tool) = message.pointer("/params/name").and_then(|name| name.as_str()) else { return false };
-        let Some(program) = self.programs.get(tool) else { return false };
-        let Some(arguments) = message.pointer("/params/arguments") else { return false };
+        let Ok(message) = serde_json::from_slice::<serde_json::Value>(message) else {
+            return false;
+        };
+        let Some(tool) = message
+            .pointer("/params/name")
+            .and_then(|name| name.as_str())
+        else {
+            return false;
+        };
+        let Some(program) = self.programs.get(tool) else {
+            return false;
+        };
+        let Some(arguments) = message.pointer("/params/arguments") else {
+            return false;
+        };
         let mut context = self.functions.new_inner_scope();
         if context.add_variable("args", arguments).is_err() {
             return false;
