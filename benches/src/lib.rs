@@ -8,6 +8,7 @@
 )]
 
 pub mod peers;
+pub mod rows;
 
 use weir_policy::{Context, Micros};
 
