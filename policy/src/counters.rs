@@ -2,6 +2,8 @@
 
 mod store;
 
+use std::convert::Infallible;
+
 use smallvec::SmallVec;
 
 use self::store::{Handle, Store};
@@ -29,15 +31,14 @@ pub struct Counters {
 /// What one call took from the counters; can be given back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reservation {
+    at: Micros,
     taken: SmallVec<[Taken; 2]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taken {
     counter: Handle,
-    at: Micros,
     amount: u128,
-    after: u128,
 }
 
 /// A counter and its value after a call.
@@ -55,14 +56,28 @@ struct Pending<'a> {
     amount: u128,
     hash: u64,
     /// Where its key stands in `Counters::keys`.
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
     counter: Option<Handle>,
     /// Whether the key comes to the caller's grant with this call.
     claims: bool,
 }
 
-type Pendings<'a> = SmallVec<[Pending<'a>; 4]>;
+type Pendings<'a> = SmallVec<[Pending<'a>; 2]>;
+
+/// Why a limit refuses.
+struct Refusal {
+    reason: Reason,
+    count: Count,
+    retry_after_ms: Option<u64>,
+}
+
+/// What one limit found: how much was used, and how much the call takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Count {
+    pub(crate) used: u128,
+    pub(crate) amount: u128,
+}
 
 impl Counters {
     /// No counters yet; a grant may hold `keys_per_grant_max` live ones.
@@ -77,38 +92,25 @@ impl Counters {
 
     /// Asks the limits of an evaluated call at `at` and takes from all of them, or from none.
     pub fn settle(&mut self, evaluation: Evaluation<'_>, at: Micros) -> Judgement {
-        self.settle_watched(evaluation, at, &mut Unwatched)
+        match evaluation {
+            Evaluation::Deny(decision) => Judgement::denied(decision),
+            Evaluation::Admit(admission) => self.settle_admission(&admission, at, &mut Unwatched),
+        }
     }
 
-    pub(crate) fn settle_watched(
+    #[inline]
+    pub(crate) fn settle_admission(
         &mut self,
-        evaluation: Evaluation<'_>,
+        admission: &Admission<'_>,
         at: Micros,
         watch: &mut impl Watch,
     ) -> Judgement {
-        let admission = match evaluation {
-            Evaluation::Deny(decision) => {
-                return Judgement {
-                    decision,
-                    reservation: None,
-                };
-            }
-            Evaluation::Admit(admission) => admission,
-        };
-        let pendings = match self.ask(&admission, at, watch) {
-            Ok(pendings) => pendings,
-            Err(decision) => {
-                return Judgement {
-                    decision,
-                    reservation: None,
-                };
-            }
-        };
-        if let Some(decision) = admission.approve(watch) {
-            return Judgement {
-                decision,
-                reservation: None,
-            };
+        let mut pendings = Pendings::new();
+        self.begin(at);
+        let asked =
+            admission.demands(|demand| self.ask(&demand, admission, &mut pendings, at, watch));
+        if let Err(decision) = asked.and_then(|()| admission.approve(watch)) {
+            return Judgement::denied(decision);
         }
         let reservation =
             (!pendings.is_empty()).then(|| self.take(&pendings, admission.context(), at));
@@ -132,7 +134,7 @@ impl Counters {
         };
         self.begin(at);
         let mut pendings = Pendings::new();
-        for demand in admission.demands() {
+        let Ok(()) = admission.demands(|demand| {
             if let Ok(Some(pending)) = self.pend(&demand, &admission) {
                 self.join(
                     &mut pendings,
@@ -142,7 +144,8 @@ impl Counters {
                     },
                 );
             }
-        }
+            Ok::<(), Infallible>(())
+        });
         self.take(&pendings, context, at)
     }
 
@@ -152,7 +155,7 @@ impl Counters {
             let Some(counter) = self.store.get_mut(taken.counter) else {
                 continue;
             };
-            counter.tally.give_back(taken.at, at, taken.amount);
+            counter.tally.give_back(reservation.at, at, taken.amount);
             let end = counter.tally.ends();
             if counter.tally.used(at) == 0 {
                 self.store.remove(taken.counter);
@@ -162,13 +165,13 @@ impl Counters {
         }
     }
 
-    /// The counters a call took from, with their values after it. Ask before the next call is settled.
+    /// The counters a call took from, with their values after it: ask before the next call is settled.
     pub fn limit_counts(&self, reservation: &Reservation) -> Vec<LimitCount> {
         let count = |taken: &Taken| {
             let counter = self.store.get(taken.counter)?;
             Some(LimitCount {
                 key: key::describe(&counter.key),
-                value: taken.after,
+                value: counter.tally.sum(),
             })
         };
         reservation.taken.iter().filter_map(count).collect()
@@ -192,74 +195,77 @@ impl Counters {
         }
     }
 
-    /// Asks every limit in order; the first that has no room denies. Takes nothing.
+    /// Asks one limit; takes nothing yet.
+    #[inline]
     fn ask<'a>(
         &mut self,
-        admission: &Admission<'a>,
-        at: Micros,
-        watch: &mut impl Watch,
-    ) -> Result<Pendings<'a>, Decision> {
-        self.begin(at);
-        let mut pendings = Pendings::new();
-        for demand in admission.demands() {
-            match self.ask_one(&demand, admission, &mut pendings, at) {
-                Ok(count) => watch.limit(&demand, count, None),
-                Err((count, decision)) => {
-                    watch.limit(&demand, count, Some(decision.reason));
-                    return Err(decision);
-                }
-            }
-        }
-        Ok(pendings)
-    }
-
-    fn ask_one<'a>(
-        &mut self,
         demand: &Demand<'a>,
-        admission: &Admission<'_>,
+        admission: &Admission<'a>,
         pendings: &mut Pendings<'a>,
         at: Micros,
-    ) -> Result<Count, (Count, Decision)> {
-        let limit = demand.limit;
-        let deny = |reason| Decision::deny(reason, limit.id.clone(), limit.message.clone());
-        let pending = match self.pend(demand, admission) {
-            Ok(Some(pending)) => pending,
-            Ok(None) => return Ok(Count::default()),
-            Err(Uncountable::MissingKey) => {
-                return Err((Count::default(), deny(Reason::MissingKey)));
+        watch: &mut impl Watch,
+    ) -> Result<(), Decision> {
+        match self.find_room(demand, admission, pendings, at) {
+            Ok(count) => {
+                watch.limit(demand, count, None);
+                Ok(())
             }
-            Err(Uncountable::BadAmount) => return Err((Count::default(), deny(Reason::BadAmount))),
+            Err(Refusal {
+                reason,
+                count,
+                retry_after_ms,
+            }) => {
+                watch.limit(demand, count, Some(reason));
+                let Limit { id, message, .. } = demand.limit;
+                Err(Decision {
+                    retry_after_ms,
+                    ..Decision::deny(reason, id.clone(), message.clone())
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn find_room<'a>(
+        &mut self,
+        demand: &Demand<'a>,
+        admission: &Admission<'a>,
+        pendings: &mut Pendings<'a>,
+        at: Micros,
+    ) -> Result<Count, Refusal> {
+        let limit = demand.limit;
+        let Some(pending) = self.pend(demand, admission)? else {
+            return Ok(Count::default());
         };
         let (amount, ceiling) = (pending.amount, limit.ceiling());
-        let counter = pending
+        let mut counter = pending
             .counter
             .and_then(|counter| self.store.get_mut(counter));
-        let (used, holder) = counter.map_or((0, None), |counter| {
-            (counter.tally.used(at), Some(counter.holder))
-        });
+        let used = counter.as_mut().map_or(0, |counter| counter.tally.used(at));
         let count = Count { used, amount };
         if used.saturating_add(amount) > ceiling {
-            let tally = pending
-                .counter
-                .and_then(|counter| Some(&self.store.get(counter)?.tally));
-            let retry_after_ms = tally.and_then(|tally| tally.retry_after_ms(at, amount, ceiling));
-            return Err((
+            let wait =
+                counter.and_then(|counter| counter.tally.retry_after_ms(at, amount, ceiling));
+            return Err(Refusal {
+                reason: Reason::LimitExceeded,
                 count,
-                Decision {
-                    retry_after_ms,
-                    ..deny(Reason::LimitExceeded)
-                },
-            ));
+                retry_after_ms: wait,
+            });
         }
         if used > 0 && limit.scope == Scope::Grant {
             self.join(pendings, pending); // the key names the grant, so the grant holds it already
             return Ok(count);
         }
+        let holder = counter.map(|counter| counter.holder);
         let grant = self.store.grant(admission.context().grant);
         let claims = used == 0 || holder != Some(grant);
         self.join(pendings, Pending { claims, ..pending });
         if claims && !self.has_capacity(pendings, grant, at) {
-            return Err((count, deny(Reason::CounterCapacity)));
+            return Err(Refusal {
+                reason: Reason::CounterCapacity,
+                count,
+                retry_after_ms: None,
+            });
         }
         Ok(count)
     }
@@ -280,8 +286,8 @@ impl Counters {
             self.keys.truncate(start);
             return Ok(None);
         }
-        let end = self.keys.len();
-        let key = self.keys.get(start..end).unwrap_or_default();
+        let (start, end) = (start as u32, self.keys.len() as u32);
+        let key = self.key(start, end);
         let hash = self.store.hash(key);
         let counter = self.store.find(hash, key);
         Ok(Some(Pending {
@@ -295,17 +301,24 @@ impl Counters {
         }))
     }
 
+    #[inline]
+    fn key(&self, start: u32, end: u32) -> &[u8] {
+        self.keys
+            .get(start as usize..end as usize)
+            .unwrap_or_default()
+    }
+
     /// Limits with equal keys take once: the larger amount.
     #[inline]
     fn join<'a>(&mut self, pendings: &mut Pendings<'a>, pending: Pending<'a>) {
-        let key_of = |pending: &Pending<'_>| self.keys.get(pending.start..pending.end);
-        let same = |earlier: &&mut Pending<'_>| {
-            earlier.hash == pending.hash && key_of(earlier) == key_of(&pending)
+        let key = self.key(pending.start, pending.end);
+        let is_same = |earlier: &&mut Pending<'_>| {
+            earlier.hash == pending.hash && self.key(earlier.start, earlier.end) == key
         };
-        match pendings.iter_mut().find(same) {
+        match pendings.iter_mut().find(is_same) {
             Some(earlier) => {
                 earlier.amount = earlier.amount.max(pending.amount);
-                self.keys.truncate(pending.start);
+                self.keys.truncate(pending.start as usize);
             }
             None => pendings.push(pending),
         }
@@ -325,47 +338,66 @@ impl Counters {
         self.store.held(grant) + claims <= self.keys_per_grant_max
     }
 
+    #[inline]
     fn take(&mut self, pendings: &Pendings<'_>, context: &Context<'_>, at: Micros) -> Reservation {
-        let taken = pendings.iter().filter_map(|pending| {
+        let mut taken = SmallVec::new();
+        for pending in pendings {
             let counter = match pending.counter {
                 Some(counter) if !pending.claims => counter,
-                Some(counter) => {
-                    let grant = self.store.grant(context.grant);
-                    self.store.pass(counter, grant);
-                    counter
-                }
-                None => {
-                    let grant = self.store.grant(context.grant);
-                    let key = self
-                        .keys
-                        .get(pending.start..pending.end)
-                        .unwrap_or_default();
-                    self.store
-                        .insert(pending.hash, key, pending.limit.window, grant, at)
-                }
+                found => self.hold(found, pending, context, at),
             };
-            let tally = &mut self.store.get_mut(counter)?.tally;
-            let after = tally.add(at, pending.amount);
-            let end = tally.ends();
-            if pending.claims {
-                self.store.note_end(end);
+            if let Some(held) = self.store.get_mut(counter) {
+                held.tally.add(at, pending.amount);
+                let end = held.tally.ends();
+                if pending.claims {
+                    self.store.note_end(end);
+                }
+                taken.push(Taken {
+                    counter,
+                    amount: pending.amount,
+                });
             }
-            Some(Taken {
-                counter,
-                at,
-                amount: pending.amount,
-                after,
-            })
-        });
-        Reservation {
-            taken: taken.collect(),
+        }
+        Reservation { at, taken }
+    }
+
+    /// The counter of a key that comes to the caller's grant.
+    #[cold]
+    fn hold(
+        &mut self,
+        found: Option<Handle>,
+        pending: &Pending<'_>,
+        context: &Context<'_>,
+        at: Micros,
+    ) -> Handle {
+        let grant = self.store.grant(context.grant);
+        match found {
+            Some(counter) => {
+                self.store.pass(counter, grant);
+                counter
+            }
+            None => {
+                let key = self
+                    .keys
+                    .get(pending.start as usize..pending.end as usize)
+                    .unwrap_or_default();
+                self.store
+                    .insert(pending.hash, key, pending.limit.window, grant, at)
+            }
         }
     }
 }
 
-/// What one limit found: how much was used, and how much the call takes.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Count {
-    pub(crate) used: u128,
-    pub(crate) amount: u128,
+impl From<Uncountable> for Refusal {
+    fn from(uncountable: Uncountable) -> Self {
+        let reason = match uncountable {
+            Uncountable::MissingKey => Reason::MissingKey,
+            Uncountable::BadAmount => Reason::BadAmount,
+        };
+        Self {
+            reason,
+            count: Count::default(),
+            retry_after_ms: None,
+        }
+    }
 }

@@ -1,15 +1,18 @@
 //! The stages of a judgement, in their order (DESIGN 5.4): all of them run over all readings of a call
 //! before the next begins. What is here depends on nothing but its arguments.
 
+use std::convert::Infallible;
+
 use smallvec::SmallVec;
 
+use crate::counters::Count;
 use crate::explain::{Stage, Unwatched, Watch};
 use crate::limit::Limit;
 use crate::operator::Truth;
 use crate::path::Facts;
 use crate::predicate::{Predicate, Quantifier};
 use crate::rules::{Rules, Standing, ToolRules};
-use crate::{Context, Decision, Policy, ReadingRole, Reason, Resolution, Value, Verdict};
+use crate::{Context, Decision, Policy, Reading, ReadingRole, Reason, Resolution, Value, Verdict};
 
 /// What the rules say of a call before any counter is asked.
 #[derive(Debug, Clone)]
@@ -26,16 +29,12 @@ pub struct Admission<'a> {
     rules: &'a Rules,
     pub(crate) facts: Facts<'a>,
     judged: SmallVec<[Judged<'a>; 2]>,
-    /// The arguments of the effective tool.
-    effective: &'a Value<'a>,
 }
 
 /// One reading and where its name stands in the policy.
 #[derive(Debug, Clone, Copy)]
 struct Judged<'a> {
-    tool: &'a str,
-    arguments: &'a Value<'a>,
-    role: ReadingRole,
+    reading: &'a Reading<'a>,
     standing: Standing<'a>,
 }
 
@@ -47,40 +46,36 @@ pub(crate) struct Demand<'a> {
 }
 
 /// Judges a call as far as it can be judged without counters. Pure.
-#[inline]
 pub fn evaluate<'a>(
     policy: Option<&'a Policy>,
     resolution: &'a Resolution<'_>,
     context: &'a Context<'_>,
 ) -> Evaluation<'a> {
-    evaluate_watched(policy, resolution, context, &mut Unwatched)
+    match admit(policy, resolution, context, &mut Unwatched) {
+        Ok(admission) => Evaluation::Admit(admission),
+        Err(decision) => Evaluation::Deny(decision),
+    }
 }
 
-pub(crate) fn evaluate_watched<'a>(
+/// The stages before the limits: the first that denies names the decision.
+#[inline]
+pub(crate) fn admit<'a>(
     policy: Option<&'a Policy>,
     resolution: &'a Resolution<'_>,
     context: &'a Context<'_>,
     watch: &mut impl Watch,
-) -> Evaluation<'a> {
+) -> Result<Admission<'a>, Decision> {
     watch.gate(Stage::Policy, "", policy.is_some());
     let Some(policy) = policy else {
-        return Evaluation::Deny(Decision::deny(
-            Reason::NoPolicy,
-            "(no policy)",
-            "No policy applies to this grant.",
-        ));
+        let message = "No policy applies to this grant.";
+        return Err(Decision::deny(Reason::NoPolicy, "(no policy)", message));
     };
     let Some(admission) = Admission::new(policy, resolution, context) else {
-        return Evaluation::Deny(Decision::deny(
-            Reason::Malformed,
-            "(malformed)",
-            "The call names no tool.",
-        ));
+        let message = "The call names no tool.";
+        return Err(Decision::deny(Reason::Malformed, "(malformed)", message));
     };
-    match admission.refuse(watch) {
-        Some(decision) => Evaluation::Deny(decision),
-        None => Evaluation::Admit(admission),
-    }
+    admission.refuse(watch)?;
+    Ok(admission)
 }
 
 impl<'a> Admission<'a> {
@@ -92,7 +87,7 @@ impl<'a> Admission<'a> {
         context: &'a Context<'_>,
     ) -> Option<Self> {
         let rules = policy.rules();
-        let readings = resolution.readings.as_slice();
+        let readings: &'a [Reading<'a>] = resolution.readings.as_slice();
         let (first, last) = (readings.first()?, readings.last()?);
         let facts = Facts {
             wire_tool: &first.tool,
@@ -100,17 +95,17 @@ impl<'a> Admission<'a> {
             context,
             calendar: &rules.calendar,
         };
-        let judged = readings.iter().map(|reading| Judged {
-            tool: &reading.tool,
-            arguments: &reading.arguments,
-            role: reading.role,
-            standing: rules.stand(&reading.tool),
-        });
+        let mut judged = SmallVec::new();
+        for reading in readings {
+            judged.push(Judged {
+                reading,
+                standing: rules.stand(&reading.tool),
+            });
+        }
         Some(Self {
             rules,
             facts,
-            judged: judged.collect(),
-            effective: &last.arguments,
+            judged,
         })
     }
 
@@ -118,13 +113,12 @@ impl<'a> Admission<'a> {
         self.facts.context
     }
 
-    /// The stages that need no counters: the first that denies names the decision.
     #[inline]
-    fn refuse(&self, watch: &mut impl Watch) -> Option<Decision> {
+    fn refuse(&self, watch: &mut impl Watch) -> Result<(), Decision> {
         for judged in &self.judged {
-            watch.gate(Stage::Hide, judged.tool, !judged.standing.hidden);
+            watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
             if judged.standing.hidden {
-                return Some(Decision::deny(
+                return Err(Decision::deny(
                     Reason::Hidden,
                     "(hidden)",
                     "This tool is not available.",
@@ -133,120 +127,149 @@ impl<'a> Admission<'a> {
         }
         for judged in &self.judged {
             let listed = judged.is_listed(self.rules.default);
-            watch.gate(Stage::Default, judged.tool, listed);
+            watch.gate(Stage::Default, &judged.reading.tool, listed);
             if !listed {
                 let message = "The policy does not allow this tool.";
-                return Some(Decision::deny(
+                return Err(Decision::deny(
                     Reason::DefaultDeny,
                     "(default deny)",
                     message,
                 ));
             }
         }
-        for (predicate, arguments) in self.predicates(|rules| &rules.require) {
-            let truth = predicate.ask(Quantifier::Every, &self.facts, arguments);
-            watch.predicate(Stage::Require, predicate, truth, &self.facts, arguments);
-            if truth != Truth::True {
-                return Some(predicate.deny(Reason::RequireFailed));
+        for judged in &self.judged {
+            for predicate in judged.rules(|rules| &rules.require) {
+                match self.ask(Stage::Require, predicate, judged, watch) {
+                    Truth::True => {}
+                    Truth::False | Truth::Mismatch => {
+                        return Err(predicate.deny(Reason::RequireFailed));
+                    }
+                }
             }
         }
-        for (predicate, arguments) in self.predicates(|rules| &rules.deny_if) {
-            let truth = predicate.ask(Quantifier::Any, &self.facts, arguments);
-            watch.predicate(Stage::DenyIf, predicate, truth, &self.facts, arguments);
-            match truth {
-                Truth::False => {}
-                Truth::True => return Some(predicate.deny(Reason::DenyIf)),
-                Truth::Mismatch => return Some(predicate.deny(Reason::TypeMismatch)),
+        for judged in &self.judged {
+            for predicate in judged.rules(|rules| &rules.deny_if) {
+                match self.ask(Stage::DenyIf, predicate, judged, watch) {
+                    Truth::False => {}
+                    Truth::True => return Err(predicate.deny(Reason::DenyIf)),
+                    Truth::Mismatch => return Err(predicate.deny(Reason::TypeMismatch)),
+                }
             }
         }
-        None
+        Ok(())
     }
 
     /// The stage after the limits. Where a person would be asked, nobody can be: the call is denied.
     #[inline]
-    pub(crate) fn approve(&self, watch: &mut impl Watch) -> Option<Decision> {
-        for (predicate, arguments) in self.predicates(|rules| &rules.approve_if) {
-            let truth = predicate.ask(Quantifier::Any, &self.facts, arguments);
-            watch.predicate(Stage::ApproveIf, predicate, truth, &self.facts, arguments);
-            match truth {
-                Truth::False => {}
-                Truth::True => {
-                    let rule = predicate.id.clone();
-                    return Some(Decision::deny(
-                        Reason::ApprovalUnavailable,
-                        rule,
-                        "approval is not available",
-                    ));
+    pub(crate) fn approve(&self, watch: &mut impl Watch) -> Result<(), Decision> {
+        for judged in &self.judged {
+            for predicate in judged.rules(|rules| &rules.approve_if) {
+                match self.ask(Stage::ApproveIf, predicate, judged, watch) {
+                    Truth::False => {}
+                    Truth::True => {
+                        let (reason, rule) = (Reason::ApprovalUnavailable, predicate.id.clone());
+                        return Err(Decision::deny(reason, rule, "approval is not available"));
+                    }
+                    Truth::Mismatch => return Err(predicate.deny(Reason::TypeMismatch)),
                 }
-                Truth::Mismatch => return Some(predicate.deny(Reason::TypeMismatch)),
             }
         }
-        None
+        Ok(())
     }
 
-    fn predicates<'s>(
-        &'s self,
-        stage: impl Fn(&'a ToolRules) -> &'a Vec<Predicate> + Copy + 's,
-    ) -> impl Iterator<Item = (&'a Predicate, &'a Value<'a>)> + 's {
-        self.judged.iter().flat_map(move |judged| {
-            let predicates = judged.standing.rules.map_or(&[][..], |rules| stage(rules));
-            predicates
-                .iter()
-                .map(|predicate| (predicate, judged.arguments))
-        })
-    }
-
-    /// Every limit of the call: those of its readings, then those over all tools on the effective arguments.
     #[inline]
-    pub(crate) fn demands(&self) -> impl Iterator<Item = Demand<'a>> + use<'a, '_> {
-        let own = self.judged.iter().flat_map(|judged| {
-            let limits = judged.standing.rules.map_or(&[][..], |rules| &rules.limits);
-            limits.iter().map(|limit| Demand {
-                limit,
-                arguments: judged.arguments,
-            })
-        });
-        let effective = self.effective;
-        own.chain(self.rules.all_tools.iter().map(move |limit| Demand {
-            limit,
-            arguments: effective,
-        }))
+    fn ask(
+        &self,
+        stage: Stage,
+        predicate: &Predicate,
+        judged: &Judged<'_>,
+        watch: &mut impl Watch,
+    ) -> Truth {
+        let quantifier = if stage == Stage::Require {
+            Quantifier::Every
+        } else {
+            Quantifier::Any
+        };
+        let truth = predicate.ask(quantifier, &self.facts, &judged.reading.arguments);
+        watch.predicate(
+            stage,
+            predicate,
+            truth,
+            &self.facts,
+            &judged.reading.arguments,
+        );
+        truth
+    }
+
+    /// Every limit of the call: those of its readings, then those over all tools on the effective
+    /// arguments. Stops at the first error.
+    #[inline]
+    pub(crate) fn demands<E>(
+        &self,
+        mut each: impl FnMut(Demand<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for judged in &self.judged {
+            for limit in judged.rules(|rules| &rules.limits) {
+                each(Demand {
+                    limit,
+                    arguments: &judged.reading.arguments,
+                })?;
+            }
+        }
+        if let Some(effective) = self.judged.last() {
+            for limit in &self.rules.all_tools {
+                each(Demand {
+                    limit,
+                    arguments: &effective.reading.arguments,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// What would be asked, in order, if nothing denied: for the part of a trace that was not reached.
     pub(crate) fn outline(&self, watch: &mut impl Watch) {
-        for judged in &self.judged {
-            watch.gate(Stage::Hide, judged.tool, true);
-        }
-        for judged in &self.judged {
-            watch.gate(Stage::Default, judged.tool, true);
-        }
-        let mut stage = |stage, list: fn(&'a ToolRules) -> &'a Vec<Predicate>| {
-            for (predicate, arguments) in self.predicates(list) {
-                watch.predicate(stage, predicate, Truth::True, &self.facts, arguments);
+        watch.gate(Stage::Policy, "", true);
+        for stage in [Stage::Hide, Stage::Default] {
+            for judged in &self.judged {
+                watch.gate(stage, &judged.reading.tool, true);
             }
-        };
-        stage(Stage::Require, |rules| &rules.require);
-        stage(Stage::DenyIf, |rules| &rules.deny_if);
-        for demand in self.demands() {
-            watch.limit(&demand, crate::counters::Count::default(), None);
         }
-        for (predicate, arguments) in self.predicates(|rules| &rules.approve_if) {
-            watch.predicate(
-                Stage::ApproveIf,
-                predicate,
-                Truth::True,
-                &self.facts,
-                arguments,
-            );
+        for judged in &self.judged {
+            for predicate in judged.rules(|rules| &rules.require) {
+                self.ask(Stage::Require, predicate, judged, watch);
+            }
+        }
+        for judged in &self.judged {
+            for predicate in judged.rules(|rules| &rules.deny_if) {
+                self.ask(Stage::DenyIf, predicate, judged, watch);
+            }
+        }
+        let Ok(()) = self.demands(|demand| {
+            watch.limit(&demand, Count::default(), None);
+            Ok::<(), Infallible>(())
+        });
+        for judged in &self.judged {
+            for predicate in judged.rules(|rules| &rules.approve_if) {
+                self.ask(Stage::ApproveIf, predicate, judged, watch);
+            }
         }
     }
 }
 
-impl Judged<'_> {
+impl<'a> Judged<'a> {
+    /// One list of the rules of this reading; empty if it has none.
+    #[inline]
+    fn rules<T>(&self, list: impl FnOnce(&'a ToolRules) -> &'a Vec<T>) -> &'a [T] {
+        self.standing
+            .rules
+            .map_or(&[], |rules| list(rules).as_slice())
+    }
+
     /// Whether the policy lists the name, or lets through what it does not list.
+    #[inline]
     fn is_listed(&self, default: Verdict) -> bool {
-        match self.role {
+        match self.reading.role {
             ReadingRole::Dispatcher => true,
             ReadingRole::Full => self.standing.rules.is_some() || default == Verdict::Allow,
             ReadingRole::LiteralOnly => self.standing.literal,
@@ -255,6 +278,7 @@ impl Judged<'_> {
 }
 
 impl Predicate {
+    #[cold]
     fn deny(&self, reason: Reason) -> Decision {
         Decision::deny(reason, self.id.clone(), self.message.clone())
     }

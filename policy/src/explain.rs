@@ -1,7 +1,8 @@
 //! A judgement with its whole course: which rules were asked, what they read, what they said.
 
 use crate::counters::Count;
-use crate::evaluate::{Admission, Demand, evaluate_watched};
+use crate::evaluate::{Admission, Demand};
+use crate::judge::judge_watched;
 use crate::operator::Truth;
 use crate::path::Facts;
 use crate::predicate::{Predicate, Quantifier};
@@ -110,10 +111,15 @@ pub fn explain(
     decided_at: Micros,
 ) -> Explanation {
     let mut course = Course::default();
-    let evaluation = evaluate_watched(policy, resolution, context, &mut course);
-    let judgement = counters.settle_watched(evaluation, decided_at, &mut course);
+    let judgement = judge_watched(
+        policy,
+        resolution,
+        context,
+        counters,
+        decided_at,
+        &mut course,
+    );
     let mut outline = Course::default();
-    outline.gate(Stage::Policy, "", true);
     if let Some(admission) = policy.and_then(|policy| Admission::new(policy, resolution, context)) {
         admission.outline(&mut outline);
     }

@@ -1,6 +1,8 @@
 //! The one door from a parsed call to a decision, for the live proxy and for replay alike.
 
-use crate::{Context, Counters, Decision, Micros, Policy, Reservation, Resolution, evaluate};
+use crate::evaluate::admit;
+use crate::explain::{Unwatched, Watch};
+use crate::{Context, Counters, Decision, Micros, Policy, Reservation, Resolution};
 
 /// The version of the evaluation semantics, the record's column `engine`.
 pub const ENGINE: &str = "1";
@@ -15,6 +17,15 @@ pub struct Judgement {
     pub reservation: Option<Reservation>,
 }
 
+impl Judgement {
+    pub(crate) fn denied(decision: Decision) -> Self {
+        Self {
+            decision,
+            reservation: None,
+        }
+    }
+}
+
 /// Judges a call: its rules, then its limits at `decided_at`.
 pub fn judge(
     policy: Option<&Policy>,
@@ -23,5 +34,27 @@ pub fn judge(
     counters: &mut Counters,
     decided_at: Micros,
 ) -> Judgement {
-    counters.settle(evaluate(policy, resolution, context), decided_at)
+    judge_watched(
+        policy,
+        resolution,
+        context,
+        counters,
+        decided_at,
+        &mut Unwatched,
+    )
+}
+
+#[inline]
+pub(crate) fn judge_watched(
+    policy: Option<&Policy>,
+    resolution: &Resolution<'_>,
+    context: &Context<'_>,
+    counters: &mut Counters,
+    decided_at: Micros,
+    watch: &mut impl Watch,
+) -> Judgement {
+    match admit(policy, resolution, context, watch) {
+        Ok(admission) => counters.settle_admission(&admission, decided_at, watch),
+        Err(decision) => Judgement::denied(decision),
+    }
 }

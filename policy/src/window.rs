@@ -56,21 +56,23 @@ impl Tally {
     #[inline]
     pub(crate) fn used(&mut self, at: Micros) -> u128 {
         self.roll(at);
+        self.sum()
+    }
+
+    /// What counted when it was last asked.
+    pub(crate) fn sum(&self) -> u128 {
         match self {
             Self::Fixed { count, .. } => *count,
             Self::Sliding { sum, .. } => *sum,
         }
     }
 
-    /// Counts `amount` at `at`, and says what counts now.
+    /// Counts `amount` at `at`.
     #[inline]
-    pub(crate) fn add(&mut self, at: Micros, amount: u128) -> u128 {
+    pub(crate) fn add(&mut self, at: Micros, amount: u128) {
         self.roll(at);
         match self {
-            Self::Fixed { count, .. } => {
-                *count = count.saturating_add(amount);
-                *count
-            }
+            Self::Fixed { count, .. } => *count = count.saturating_add(amount),
             Self::Sliding { marks, sum, .. } => {
                 *sum = sum.saturating_add(amount);
                 match marks.back_mut() {
@@ -79,7 +81,6 @@ impl Tally {
                     }
                     Some(_) | None => marks.push_back(Mark { at: at.0, amount }),
                 }
-                *sum
             }
         }
     }
@@ -187,7 +188,8 @@ mod tests {
     #[test]
     fn a_fixed_window_is_aligned_to_the_epoch() {
         let mut tally = Tally::new(FIXED, s(119));
-        assert_eq!(tally.add(s(119), 1), 1);
+        tally.add(s(119), 1);
+        assert_eq!(tally.sum(), 1);
         assert_eq!(tally.retry_after_ms(s(119), 1, 1), Some(1_000));
         assert_eq!(tally.used(Micros(119_999_999)), 1);
         assert_eq!(tally.used(s(120)), 0);
