@@ -199,7 +199,7 @@ impl Resolver {
     }
 
     fn risk(&self, tool: &str) -> Risk {
-        match self.profile().and_then(|profile| profile.operation(tool)) {
+        match self.profile().and_then(|profile| profile.checked(tool)) {
             Some(operation) => operation.risk(),
             // What a hatch does is unknown, and it may be anything.
             None if tool.ends_with(UNMATCHED) => Risk::Destructive,
