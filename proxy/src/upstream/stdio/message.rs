@@ -208,7 +208,7 @@ mod tests {
         let marks = match Spoken::read(message.as_bytes()).unwrap() {
             Spoken::Answer { marks, .. }
             | Spoken::Notification(Concerns::Subscription { marks, .. }) => marks,
-            other => panic!("{other:?}"),
+            other @ (Spoken::Request | Spoken::Notification(_)) => panic!("{other:?}"),
         };
         String::from_utf8(splice(message.as_bytes(), &marks, id).unwrap()).unwrap()
     }

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+"""Clients and servers nobody here wrote, with `weir serve` between them.
+
+$WEIR_BIN names the binary. Peers are installed by package name into $WEIR_E2E (default: target/e2e). Every client lists
+the tools, calls one, is refused one, is refused a hidden one, and goes on; over stdio and over HTTP, and before the
+embedded NAS with the policy that refuses a forced stop. Prints one line per check that fails, and one at the end.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+WEIR = Path(os.environ["WEIR_BIN"]).resolve()
+PEERS = Path(os.environ.get("WEIR_E2E", HERE.parent / "target" / "e2e")).resolve()
+MODULES = PEERS / "node" / "node_modules"
+EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
+PYPI = {"mcp-1": ["mcp==1.30.*"], "mcp-2": ["mcp==2.3.*"]}
+NPM = ["@modelcontextprotocol/server-everything", "@modelcontextprotocol/sdk@1", "@modelcontextprotocol/client@2"]
+
+EVERYTHING_POLICY = {
+    "version": "1",
+    "default": "allow",
+    "hide": ["get-env"],
+    "tools": {"get-sum": {"action": "deny", "reason": "Sums are not for agents."}},
+}
+NAS_POLICY = {
+    "version": "1",
+    "default": "deny",
+    "tools": {
+        "vm_list": {},
+        "vm_stop": {
+            "require": [
+                {
+                    "conditions": [{"path": "args.id", "op": "type", "value": "integer"}],
+                    "on_deny": "id must be a number.",
+                }
+            ],
+            "deny_if": [
+                {
+                    "conditions": [{"path": "args.force", "op": "eq", "value": True}],
+                    "on_deny": "Forced power-off needs a person.",
+                }
+            ],
+            "limits": [{"counter": "vm_stop_rate", "window": "minute", "max": 10, "scope": "grant"}],
+        },
+    },
+}
+
+passed, failed = 0, 0
+
+
+def check(what, holds, seen=None):
+    """One check: counted, and told about if it fails."""
+    global passed, failed
+    if holds:
+        passed += 1
+    else:
+        failed += 1
+        print(f"FAILED {what}: {json.dumps(seen)[:2000]}", flush=True)
+
+
+def run(*command, **options):
+    subprocess.run([str(part) for part in command], check=True, **options)
+
+
+def install():
+    """Brings the peers, by package name alone."""
+    for name, packages in PYPI.items():
+        venv = PEERS / name
+        if not (venv / "installed").exists():
+            run(sys.executable, "-m", "venv", venv)
+            run(venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
+            (venv / "installed").touch()
+    if not (PEERS / "node" / "installed").exists():
+        (PEERS / "node").mkdir(parents=True, exist_ok=True)
+        (PEERS / "node" / "package.json").write_text('{"private": true}\n')
+        run("npm", "install", "--no-audit", "--no-fund", "--silent", *NPM, cwd=PEERS / "node")
+        (PEERS / "node" / "installed").touch()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port, process, tls=None):
+    """Until something answers on the port, or the process has ended, or a minute is over."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+                if tls is not None:
+                    tls().wrap_socket(connection, server_hostname="localhost").close()
+                return
+        except OSError:
+            time.sleep(0.05)
+    sys.exit(f"nothing answers on port {port} (exit status {process.poll()})")
+
+
+def toml(value):
+    """A string or a list of strings as TOML: JSON's form is a subset of it."""
+    return json.dumps(value)
+
+
+class House:
+    """One `weir serve` with its servers, in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.tokens = {}
+        self.processes = []
+        self.nas_log = folder / "nas.jsonl"
+
+    def configure(self, everything_port):
+        node = subprocess.check_output(["node", "-p", "process.execPath"], text=True).strip()
+        nas = [str(WEIR), "nas", "--stdio"]
+        dispatch = '[[server.dispatch]]\ntool = "truenas"\noperation = "/action"\narguments = "/params"\n'
+        servers = {
+            "everything-stdio": (f"command = {toml([node, str(EVERYTHING), 'stdio'])}", EVERYTHING_POLICY),
+            "everything-http": (f"url = {toml(f'http://127.0.0.1:{everything_port}/mcp')}", EVERYTHING_POLICY),
+            "nas": (
+                f"command = {toml([*nas, '--shape', 'dispatcher', '--log', str(self.nas_log)])}\n"
+                f'profile = "truenas"\n{dispatch}',
+                NAS_POLICY,
+            ),
+            "nas-flat": (f"command = {toml([*nas, '--shape', 'flat', '--log', str(self.nas_log)])}", NAS_POLICY),
+        }
+        text = f'[listen]\naddress = "127.0.0.1:{self.port}"\n\n[record]\npath = "record"\n'
+        for name, (how, policy) in servers.items():
+            self.tokens[name] = f"weir_{secrets.token_hex(32)}"
+            digest = hashlib.sha256(self.tokens[name].encode()).hexdigest()
+            (self.folder / f"{name}.json").write_text(json.dumps(policy))
+            text += f'\n[[server]]\nname = "{name}"\n{how}\n'
+            text += f'\n[[grant]]\nname = "{name}-agent"\nserver = "{name}"\n'
+            text += f'token = {{ sha256 = "{digest}" }}\npolicy = "{name}.json"\n'
+        (self.folder / "weir.toml").write_text(text)
+
+    def start(self, *command, **options):
+        log = (self.folder / f"process-{len(self.processes)}.log").open("wb")
+        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log, **options)
+        self.processes.append(process)
+        return process
+
+    @property
+    def ca(self):
+        return self.folder / "state" / "ca.pem"
+
+    def __enter__(self):
+        return self
+
+    def open(self):
+        """Starts the HTTP server, then Weir."""
+        everything_port = free_port()
+        self.configure(everything_port)
+        environment = {**os.environ, "PORT": str(everything_port)}
+        everything = self.start("node", EVERYTHING, "streamableHttp", env=environment)
+        wait_for(everything_port, everything)
+        self.weir = self.start(WEIR, "serve", "--config", self.folder / "weir.toml")
+        wait_for(self.port, self.weir, tls=lambda: ssl.create_default_context(cafile=self.ca))
+
+    def __exit__(self, *fault):
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        if failed or fault[0]:
+            for log in sorted(self.folder.glob("process-*.log")):
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}", flush=True)
+
+    def play(self, client, server, steps):
+        """What `client` saw of `server`."""
+        environment = {
+            "PATH": os.environ["PATH"],
+            "WEIR_URL": f"https://localhost:{self.port}/{server}/mcp",
+            "WEIR_TOKEN": self.tokens[server],
+            "WEIR_CA": str(self.ca),
+            "WEIR_STEPS": json.dumps(steps),
+            "NODE_EXTRA_CA_CERTS": str(self.ca),
+            "WEIR_NODE_MODULES": str(MODULES.parent),
+            "WEIR_SDK": client.removeprefix("npm-"),
+        }
+        command = (
+            ["node", HERE / "client.mjs"] if client.startswith("npm-") else [PEERS / client / "bin" / "python", HERE / "client.py"]
+        )
+        ended = subprocess.run(
+            [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=120
+        )
+        check(f"{client} before {server} ends well", ended.returncode == 0, ended.stderr[-2000:])
+        return json.loads(ended.stdout) if ended.returncode == 0 else None
+
+
+def call(tool, **arguments):
+    return {"tool": tool, "arguments": arguments}
+
+
+def everything(house, client, server):
+    """List, call, be refused, be refused what is hidden, go on, and hear of progress."""
+    where = f"{client} before {server}"
+    seen = house.play(
+        client,
+        server,
+        [
+            call("echo", message="over the weir"),
+            call("get-sum", a=1, b=2),
+            call("get-env"),
+            call("echo", message="and on"),
+            call("trigger-long-running-operation", duration=1, steps=4),
+        ],
+    )
+    if seen is None:
+        return
+    check(f"{where}: tools are listed", {"echo", "get-sum"} <= set(seen["tools"]), seen["tools"])
+    check(f"{where}: a hidden tool is not", "get-env" not in seen["tools"], seen["tools"])
+    first, refused, hidden, after, long = seen["calls"]
+    check(f"{where}: a call is answered", "over the weir" in first.get("text", "") and not first["is_error"], first)
+    check(
+        f"{where}: a denial is a result",
+        refused.get("is_error") is True and refused["text"] == "[POLICY DENIED] Sums are not for agents.",
+        refused,
+    )
+    check(
+        f"{where}: a hidden tool is denied",
+        hidden.get("is_error") is True and hidden["text"].startswith("[POLICY DENIED]"),
+        hidden,
+    )
+    check(f"{where}: it goes on after a denial", "and on" in after.get("text", "") and not after["is_error"], after)
+    check(f"{where}: progress arrives", long.get("progress", 0) >= 2 and not long.get("is_error", True), long)
+
+
+def nas(house, client):
+    """A forced stop is refused and never reaches the NAS, in either of its shapes; the session goes on."""
+    for server, stop in [
+        ("nas", lambda **params: call("truenas", category="vm", action="vm_stop", params=params)),
+        ("nas-flat", lambda **params: call("vm_stop", **params)),
+    ]:
+        house.nas_log.write_text("")
+        where = f"{client} before {server}"
+        seen = house.play(client, server, [stop(id=1, force=True), stop(id="1"), stop(id=1)])
+        if seen is None:
+            continue
+        forced, mistyped, plain = seen["calls"]
+        check(
+            f"{where}: a forced stop is refused",
+            forced.get("is_error") is True and forced["text"] == "[POLICY DENIED] Forced power-off needs a person.",
+            forced,
+        )
+        check(
+            f"{where}: an id that is no number is refused",
+            mistyped.get("is_error") is True and mistyped["text"].startswith("[POLICY DENIED]"),
+            mistyped,
+        )
+        check(f"{where}: a plain stop passes", plain.get("is_error") is False, plain)
+        reached = house.nas_log.read_text()
+        check(f"{where}: the NAS saw the plain stop only", reached.count("vm_stop") == 1 and "force" not in reached, reached)
+
+
+def record(house):
+    """After the stop, the record holds every decision that the clients saw."""
+    query = [str(WEIR), "query", "--record", str(house.folder / "record"), "--format", "json"]
+    sql = "SELECT verdict, count(*) AS calls FROM calls WHERE method = 'tools/call' GROUP BY verdict ORDER BY verdict"
+    ended = subprocess.run([*query, sql], capture_output=True, text=True, timeout=120)
+    check("the record can be queried", ended.returncode == 0, ended.stderr[-2000:])
+    if ended.returncode == 0:
+        counts = {row["verdict"]: row["calls"] for row in json.loads(ended.stdout)}
+        # Each client: 2 denials and 3 calls before each of two servers; 2 denials and 1 call before each shape of the NAS.
+        clients = len(CLIENTS)
+        check("the record counts what was seen", counts == {"allow": 8 * clients, "deny": 8 * clients}, counts)
+
+
+CLIENTS = ["mcp-1", "mcp-2", "npm-sdk", "npm-client"]
+
+
+def main():
+    install()
+    with tempfile.TemporaryDirectory(prefix="weir-e2e-") as folder:
+        house = House(Path(folder))
+        with house:
+            house.open()
+            for client in CLIENTS:
+                for server in ["everything-stdio", "everything-http"]:
+                    everything(house, client, server)
+                nas(house, client)
+            house.weir.send_signal(signal.SIGTERM)
+            check("weir stops in good order", house.weir.wait(timeout=30) == 0, house.weir.returncode)
+            record(house)
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
