@@ -125,14 +125,13 @@ impl<'a> Found<'a> {
 }
 
 impl<'a> Index<'a> {
-    /// Reads the entries of these files; with `durable_to`, of entries beyond it only those known to be repeated elsewhere
-    /// are left out, which is all of them.
+    /// Reads the entries of these files. Of a file with a bound, what lies beyond it was never confirmed, and is repeated in
+    /// a later file: it is left out.
     pub(crate) fn of(
-        files: impl IntoIterator<Item = &'a JournalBytes>,
-        durable_to: Option<i64>,
+        files: impl IntoIterator<Item = (&'a JournalBytes, Option<i64>)>,
     ) -> Result<Self, RecordError> {
         let mut index = Self::default();
-        for file in files {
+        for (file, durable_to) in files {
             let Some((header, mut frames)) = file.open()? else {
                 continue;
             };

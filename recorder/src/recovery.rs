@@ -40,7 +40,7 @@ pub(crate) fn recover(
         .filter(|(of, _)| **of == **node)
         .map(|(_, file)| file)
         .collect();
-    let index = Index::of(&ours, None)?;
+    let index = Index::of(ours.iter().map(|file| (file, None)))?;
     let last = match index.last_seq.zip(index.last_at) {
         Some(last) => Some(last),
         None => sealed_to(storage, layout, node)?,

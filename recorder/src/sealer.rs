@@ -63,6 +63,8 @@ pub(crate) struct Sealer {
     spare: Arc<Spare>,
     /// Calls carried into a later file and not sealed yet, with their time.
     open: HashMap<i64, i64>,
+    /// Files that could not be sealed before the record closed.
+    left: Vec<(u64, Option<i64>)>,
 }
 
 impl Sealer {
@@ -80,11 +82,12 @@ impl Sealer {
             node,
             spare,
             open: HashMap::new(),
+            left: Vec::new(),
         }
     }
 
-    /// Works until the last file is sealed, or everybody who may ask is gone. A job that fails is tried again, and those behind it wait, because what a
-    /// file holds may depend on the one before.
+    /// Works until the last file is sealed, or everybody who may ask is gone. A job that fails is tried again, and those
+    /// behind it wait, because what a file holds may depend on the one before.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         let mut backlog = VecDeque::new();
         while let Some(job) = backlog.pop_front().or_else(|| jobs.recv().ok()) {
@@ -93,20 +96,24 @@ impl Sealer {
                 Job::Seal {
                     number,
                     durable_to,
-                    last,
+                    last: true,
                 } => {
-                    let mut attempts_end = last;
-                    while let Err(error) = self.seal_file(number, durable_to, last) {
-                        tracing::warn!(%error, number, "a journal file cannot be sealed yet");
-                        self.queue.lock().seal_fault = Some(error.to_string());
-                        if attempts_end {
-                            return;
+                    self.left.push((number, durable_to));
+                    let files = std::mem::take(&mut self.left);
+                    self.attempt(&files, true);
+                    return self.drop_spare();
+                }
+                Job::Seal {
+                    number,
+                    durable_to,
+                    last: false,
+                } => {
+                    while !self.attempt(&[(number, durable_to)], false) {
+                        if !self.rest(jobs, &mut backlog) {
+                            // Nothing can be carried any more: the last file is sealed together with this one.
+                            self.left.push((number, durable_to));
+                            break;
                         }
-                        attempts_end = !self.rest(jobs, &mut backlog, &error.to_string());
-                    }
-                    self.queue.lock().seal_fault = None;
-                    if last {
-                        return self.drop_spare();
                     }
                     self.prepare_spare();
                 }
@@ -114,14 +121,25 @@ impl Sealer {
         }
     }
 
-    /// Waits before another attempt; who asks for a seal meanwhile is told that it fails. False when the record closes: then
-    /// there is one attempt more, and the journal stays for the next start.
-    fn rest(&self, jobs: &Receiver<Job>, backlog: &mut VecDeque<Job>, why: &str) -> bool {
+    fn attempt(&mut self, files: &[(u64, Option<i64>)], last: bool) -> bool {
+        let result = self.seal_files(files, last);
+        if let Err(error) = &result {
+            tracing::warn!(%error, "the journal cannot be sealed yet");
+        }
+        let fault = result.err().map(|error| error.to_string());
+        let done = fault.is_none();
+        self.queue.lock().seal_fault = fault;
+        done
+    }
+
+    /// Waits before another attempt; who asks for a seal meanwhile is told that it fails. False when the record closes.
+    fn rest(&self, jobs: &Receiver<Job>, backlog: &mut VecDeque<Job>) -> bool {
         let until = Instant::now() + self.queue.options.retry_pause;
         loop {
             match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Job::Answer(sealed)) => {
-                    drop(sealed.send(Err(RecordError::Unwritable(why.to_owned()))));
+                    let why = self.queue.lock().seal_fault.clone().unwrap_or_default();
+                    drop(sealed.send(Err(RecordError::Unwritable(why))));
                 }
                 Ok(job) => backlog.push_back(job),
                 Err(RecvTimeoutError::Timeout) => return !self.queue.is_closing(),
@@ -130,38 +148,30 @@ impl Sealer {
         }
     }
 
-    fn seal_file(
-        &mut self,
-        number: u64,
-        durable_to: Option<i64>,
-        last: bool,
-    ) -> Result<(), RecordError> {
-        let path = self.layout.journal(&self.node, number);
-        let file = JournalBytes::read(&*self.storage, path.clone(), number)?;
-        let index = Index::of([&file], durable_to)?;
-        let done = seal(&*self.storage, &self.layout, &self.node, &index, last)?;
-        let mut carried = Vec::new();
-        for (seq, at, payload) in &done.open {
-            carried.push(self.carry((*seq, *at), payload)?);
-            self.open.insert(*seq, *at);
-        }
-        if !last {
-            for (call_seq, payload) in index.strays() {
-                if let Some(at) = self.open.get(&call_seq) {
-                    carried.push(self.carry((call_seq, *at), payload)?);
-                }
+    fn seal_files(&mut self, files: &[(u64, Option<i64>)], last: bool) -> Result<(), RecordError> {
+        let mut read = Vec::new();
+        for (number, durable_to) in files {
+            let path = self.layout.journal(&self.node, *number);
+            match JournalBytes::read(&*self.storage, path, *number) {
+                Ok(file) => read.push((file, *durable_to)),
+                // An earlier attempt came as far as removing it.
+                Err(error) if error.is_vanished() => {}
+                Err(error) => return Err(error),
             }
         }
-        for durable in carried {
-            let durable = durable.blocking_recv().unwrap_or(Err(Unrecorded::Closed));
-            durable.map_err(|why| RecordError::Unwritable(why.to_string()))?;
+        let index = Index::of(read.iter().map(|(file, durable_to)| (file, *durable_to)))?;
+        let done = seal(&*self.storage, &self.layout, &self.node, &index, last)?;
+        if !last {
+            self.carry_open(&index, &done.open)?;
         }
         for seq in &done.sealed {
             self.open.remove(seq);
         }
-        self.storage
-            .remove(&path)
-            .map_err(RecordError::io("remove", &path))?;
+        for (file, _) in &read {
+            self.storage
+                .remove(&file.path)
+                .map_err(RecordError::io("remove", &file.path))?;
+        }
         let folder = self.layout.journals();
         self.storage
             .sync_folder(&folder)
@@ -169,6 +179,29 @@ impl Sealer {
         let mut state = self.queue.lock();
         state.sealed += done.segments;
         state.unsealed = state.unsealed.saturating_sub(index.entries as u64);
+        Ok(())
+    }
+
+    /// Writes what may still end into the file in use, and ends of calls that went there before; returns once that is durable.
+    fn carry_open(
+        &mut self,
+        index: &Index<'_>,
+        open: &[(i64, i64, Vec<u8>)],
+    ) -> Result<(), RecordError> {
+        let mut carried = Vec::new();
+        for (seq, at, payload) in open {
+            carried.push(self.carry((*seq, *at), payload)?);
+            self.open.insert(*seq, *at);
+        }
+        for (call_seq, payload) in index.strays() {
+            if let Some(at) = self.open.get(&call_seq) {
+                carried.push(self.carry((call_seq, *at), payload)?);
+            }
+        }
+        for durable in carried {
+            let durable = durable.blocking_recv().unwrap_or(Err(Unrecorded::Closed));
+            durable.map_err(|why| RecordError::Unwritable(why.to_string()))?;
+        }
         Ok(())
     }
 

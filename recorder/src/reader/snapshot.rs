@@ -53,7 +53,7 @@ impl Snapshot {
             let Some((node, _)) = of_node.first() else {
                 continue;
             };
-            let index = Index::of(of_node.iter().map(|(_, file)| file), None)?;
+            let index = Index::of(of_node.iter().map(|(_, file)| (file, None)))?;
             let range = match table {
                 Table::Calls => index.calls_range(),
                 Table::Events => index.events_range(),

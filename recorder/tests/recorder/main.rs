@@ -15,6 +15,9 @@
 
 mod disk;
 mod faults;
+mod layout;
 mod memory;
+mod model;
 mod power;
 mod support;
+mod written;
