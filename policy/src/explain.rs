@@ -90,6 +90,8 @@ pub struct LimitUse {
     pub amount: u128,
     /// The most there may be.
     pub max: u128,
+    /// Whether the unit is millionths of an amount, not calls.
+    pub millionths: bool,
 }
 
 /// A judgement and every step of it.
@@ -237,6 +239,7 @@ impl Watch for Course {
             used: count.used,
             amount: count.amount,
             max: demand.limit.ceiling(),
+            millionths: demand.limit.increment_from.is_some(),
         };
         self.push(
             Stage::Limits,

@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::{Listen, TlsFiles};
+use crate::config::{Config, Listen, TlsFiles};
 use crate::serve::ServeError;
 
 mod local_ca;
@@ -54,6 +54,14 @@ pub(crate) fn prepare(listen: &Listen, state: &Path) -> Result<Tls, ServeError> 
                 ca_pem_path: Some(issued.ca_pem_path),
             })
         }
+    }
+}
+
+/// The CA that clients have to trust where the configuration leaves the certificate to Weir; made now if it is not there yet.
+pub fn local_ca(config: &Config) -> Result<Option<PathBuf>, ServeError> {
+    match config.listen.tls {
+        TlsFiles::Given { .. } => Ok(None),
+        TlsFiles::Local => Ok(prepare(&config.listen, &config.state)?.ca_pem_path),
     }
 }
 
