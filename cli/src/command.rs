@@ -1,6 +1,13 @@
 //! What a user can ask of the binary: one module per command.
 
 mod completions;
+mod connect;
+mod init;
+mod policy;
+mod query;
+mod replay;
+mod seal;
+mod serve;
 mod token;
 
 use std::process::ExitCode;
@@ -31,6 +38,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
+    Connect(connect::Connect),
+    Serve(serve::Serve),
+    Seal(seal::Seal),
+    Replay(replay::Replay),
+    Query(query::Query),
+    #[command(subcommand)]
+    Policy(policy::Policy),
     #[command(subcommand)]
     Token(token::Token),
     Completions(completions::Completions),
@@ -46,6 +61,13 @@ impl Cli {
                 terminal::print(&Self::command().render_long_help().ansi().to_string())?;
                 Ok(ExitCode::SUCCESS)
             }
+            Some(Command::Init(command)) => command.run(),
+            Some(Command::Connect(command)) => command.run(),
+            Some(Command::Serve(command)) => command.run(),
+            Some(Command::Seal(command)) => command.run(),
+            Some(Command::Replay(command)) => command.run(),
+            Some(Command::Query(command)) => command.run(),
+            Some(Command::Policy(command)) => command.run(),
             Some(Command::Token(command)) => command.run(),
             Some(Command::Completions(command)) => command.run(),
             Some(Command::Nas(command)) => command.run(),

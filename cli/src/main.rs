@@ -9,6 +9,7 @@
 )]
 
 mod command;
+mod configuration;
 mod failure;
 mod nas;
 mod terminal;

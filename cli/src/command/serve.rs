@@ -1,0 +1,135 @@
+//! `weir serve`: the proxy.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weir_proxy::{Config, Ready, serve};
+
+use crate::failure::Fix as _;
+use crate::{configuration, terminal};
+
+/// What a shell gives for a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// Run the proxy.
+///
+/// Serves every [[server]] of the configuration at https://ADDRESS/NAME/mcp to whoever holds the token of one of its grants.
+/// Every tool call is judged, and on disk with its decision, before it is forwarded. SIGTERM or Ctrl-C stops it: calls
+/// under way end, the record is sealed. A second signal stops it at once; nothing that was forwarded is lost then either.
+///
+/// Examples:
+///   weir serve                                  from ./weir.toml
+///   weir serve --config /etc/weir/weir.toml --log warn,weir_proxy=debug --log-format json
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Serve {
+    /// The configuration; `weir init` writes one.
+    #[arg(long, value_name = "FILE", default_value = "weir.toml")]
+    config: PathBuf,
+
+    /// What to log to stderr: a level, or levels by module. Argument values are never logged.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "WEIR_LOG")]
+    log: String,
+
+    /// How to log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Serve {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        self.start_logging()?;
+        let config = configuration::load(&self.config)?;
+        let runtime =
+            tokio::runtime::Runtime::new().context("cannot start the threads that serve")?;
+        runtime.block_on(run(config))?;
+        terminal::print("stopped; the record is sealed\n")?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn start_logging(&self) -> anyhow::Result<()> {
+        let filter: EnvFilter = self
+            .log
+            .parse()
+            .with_context(|| format!("`{}` is not a log filter", self.log))
+            .fix(|| "write a level (error, warn, info, debug), or levels by module: warn,weir_proxy=debug".into())?;
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        let started = match self.log_format {
+            LogFormat::Text => subscriber
+                .with_ansi(terminal::watched())
+                .with_target(false)
+                .try_init(),
+            LogFormat::Json => subscriber.json().try_init(),
+        };
+        started.map_err(|error| anyhow!("cannot start logging: {error}"))
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let shutdown = async move {
+        tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        terminal::note("stopping: calls under way may end; a second signal stops at once\n");
+        tokio::spawn(async move {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            terminal::note("stopped at once; the journal keeps what is not sealed\n");
+            #[expect(
+                clippy::exit,
+                reason = "the user asked twice; what is durable is durable already"
+            )]
+            std::process::exit(INTERRUPTED);
+        });
+    };
+    let told = config.clone();
+    serve(config, move |ready| tell(&told, &ready), shutdown).await?;
+    Ok(())
+}
+
+/// Says where everything is, once everything is there.
+fn tell(config: &Config, ready: &Ready) {
+    let (strong, dim, reset) = (terminal::STRONG, terminal::DIM, terminal::RESET);
+    let mut lines: Vec<String> = Vec::new();
+    for server in &config.servers {
+        let grants = config
+            .grants
+            .iter()
+            .filter(|grant| grant.server == server.name)
+            .map(|grant| grant.name.as_str());
+        let grants = grants.collect::<Vec<_>>().join(", ");
+        lines.push(format!(
+            "{strong}serving{reset}  https://{}/{}/mcp  {dim}{grants}{reset}\n",
+            ready.address, server.name
+        ));
+    }
+    lines.extend(
+        ready.admin_address.map(|address| {
+            format!("{strong}admin{reset}    http://{address}/healthz and /metrics\n")
+        }),
+    );
+    lines.extend(
+        ready
+            .ca_pem_path
+            .as_ref()
+            .map(|ca| format!("{strong}trust{reset}    {}\n", ca.display())),
+    );
+    lines.push(format!(
+        "{strong}record{reset}   {}\n",
+        config.record.path.display()
+    ));
+    // Whoever closed stdout does not want to hear it; the proxy serves all the same.
+    drop(terminal::print(&lines.concat()));
+}

@@ -1,0 +1,12 @@
+//! Reading weir.toml with the process' environment, which only this crate may look at.
+
+use std::path::Path;
+
+use weir_proxy::Config;
+
+use crate::failure::Rendered;
+
+/// Reads a configuration, or says everything that is wrong with it.
+pub fn load(path: &Path) -> anyhow::Result<Config> {
+    Config::load_with_environment(path, &|name| std::env::var(name).ok()).map_err(Rendered::bad)
+}
