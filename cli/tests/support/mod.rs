@@ -1,9 +1,9 @@
 //! The real binary in a folder of its own, and a client that shares no code with it beyond rustls.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -217,7 +217,7 @@ impl Served {
     }
 
     /// Calls a tool, and gives the text of its result and whether it is an error.
-    pub fn call(&self, token: &str, action: &str, params: serde_json::Value) -> (String, bool) {
+    pub fn call(&self, token: &str, action: &str, params: &serde_json::Value) -> (String, bool) {
         let arguments = serde_json::json!({ "category": "vm", "action": action, "params": params });
         let message = serde_json::json!({
             "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "truenas", "arguments": arguments }
