@@ -154,7 +154,7 @@ impl Default for Limits {
             header_read_timeout: Duration::from_secs(75),
             body_read_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
-            upstream_timeout: Duration::from_secs(300),
+            upstream_timeout: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -109,7 +109,7 @@ pub(crate) async fn enforce(
         Ok(ask) => ask,
         Err(malformed) => return refuse(Refusal::Malformed(malformed)).await,
     };
-    let call_id = gate.fresh_call_id(received_at);
+    let call_id = fresh_call_id(received_at);
     let draft = Draft {
         key: &gate.digest_key,
         call_id,
@@ -279,19 +279,6 @@ fn find_session(gate: &Gate, caller: &Caller, envelope: &Envelope<'_>) -> Result
 }
 
 impl Gate {
-    fn fresh_call_id(&self, received_at: Micros) -> [u8; 16] {
-        let (seconds, rest) = (
-            received_at.0.div_euclid(1_000_000),
-            received_at.0.rem_euclid(1_000_000),
-        );
-        let at = uuid::Timestamp::from_unix(
-            uuid::NoContext,
-            seconds.unsigned_abs(),
-            rest as u32 * 1_000,
-        );
-        *uuid::Uuid::new_v7(at).as_bytes()
-    }
-
     fn note_decided(&self, caller: &Caller, tool: &str, decision: &Decision) {
         self.telemetry.decided(&CallDecided {
             server: &caller.server.name,
@@ -315,4 +302,15 @@ impl Gate {
             began.elapsed(),
         );
     }
+}
+
+/// A name for a call, in the order of their times as far as milliseconds tell.
+fn fresh_call_id(received_at: Micros) -> [u8; 16] {
+    let (seconds, rest) = (
+        received_at.0.div_euclid(1_000_000),
+        received_at.0.rem_euclid(1_000_000),
+    );
+    let at =
+        uuid::Timestamp::from_unix(uuid::NoContext, seconds.unsigned_abs(), rest as u32 * 1_000);
+    *uuid::Uuid::new_v7(at).as_bytes()
 }

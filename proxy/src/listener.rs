@@ -55,7 +55,7 @@ pub(crate) async fn listen(
         let (acceptor, server, watcher) =
             (acceptor.clone(), Arc::clone(&server), graceful.watcher());
         tokio::spawn(async move {
-            connection(gate, stream, peer, &acceptor, &server, watcher, place).await
+            connection(gate, stream, peer, &acceptor, &server, watcher, place).await;
         });
     }
     drop(listener);
@@ -95,14 +95,14 @@ async fn connection(
         let gate = Arc::clone(&gate);
         async move { Ok::<_, Infallible>(enforce(&gate, address, request).await) }
     });
-    let served = watcher
+    let end = watcher
         .watch(
             protocol
                 .serve_connection(TokioIo::new(stream), service)
                 .into_owned(),
         )
         .await;
-    if let Err(error) = served {
+    if let Err(error) = end {
         tracing::debug!(%peer, %error, "a connection ended early");
     }
     drop(place);

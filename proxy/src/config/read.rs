@@ -158,7 +158,7 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
         node: None,
         interval: None,
         seal_rows: 131_072,
-        seal_age: Duration::from_secs(60),
+        seal_age: Duration::from_mins(1),
         commit_wait_max: Duration::from_secs(5),
         gaps_start_empty: false,
     };

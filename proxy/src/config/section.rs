@@ -294,10 +294,10 @@ impl<'t, 's> Section<'t, 's> {
 
 /// An I/O error in plain words, without the code.
 pub(super) fn io_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        kind => kind.to_string(),
+    if error.kind() == std::io::ErrorKind::NotFound {
+        "no such file".to_owned()
+    } else {
+        error.kind().to_string()
     }
 }
 

@@ -17,10 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use weir_policy::{Decision, Policy};
 use weir_recorder::{Call, Direction, Finish, Outcome};
 
-use super::Caller;
 use super::envelope::Accept;
 use super::outcome::{Ending, Said, look};
 use super::reply::{self, Body};
+use super::{Caller, fresh_call_id};
 use crate::gate::Gate;
 use crate::leave::Leave;
 use crate::listing::{self, Listing};
@@ -330,7 +330,7 @@ impl Tap {
         }
         match body {
             AnswerBody::Whole(body) => {
-                let delivered = self.whole(status, headers, body, open);
+                let delivered = self.whole(status, headers, &body, open);
                 drop(deliver.send(delivered));
             }
             AnswerBody::Events(events) => {
@@ -347,10 +347,10 @@ impl Tap {
         &self,
         status: StatusCode,
         headers: HeaderMap,
-        body: Bytes,
+        body: &Bytes,
         open: Option<OpenCall>,
     ) -> Delivered {
-        let said = look(&body, self.id.as_deref(), &self.gate.digest_key);
+        let said = look(body, self.id.as_deref(), &self.gate.digest_key);
         let ending = match said {
             _ if !status.is_success() => Ending {
                 outcome: Outcome::HttpError,
@@ -365,7 +365,7 @@ impl Tap {
                 ..Ending::default()
             },
         };
-        match self.filtered(&body) {
+        match self.filtered(body) {
             Ok(body) => {
                 if let Some(open) = open {
                     open.end(ending, Some(status), false);
@@ -478,7 +478,7 @@ impl Tap {
         let client = &self.session.client;
         let call = Call {
             direction: Direction::Server,
-            call_id: self.gate.fresh_call_id(received_at),
+            call_id: fresh_call_id(received_at),
             received_at: received_at.0,
             server: Some(&*self.caller.server.name),
             grant: Some(&*self.caller.grant.name),

@@ -85,7 +85,7 @@ pub(super) fn authenticate(
             ));
         }
     };
-    let Some(served) = gate.server(server) else {
+    let Some(found) = gate.server(server) else {
         return Err(reply::plain(
             StatusCode::NOT_FOUND,
             "no server of that name",
@@ -99,7 +99,7 @@ pub(super) fn authenticate(
     let agent = agent.get(..256).unwrap_or(agent);
     Ok(Caller {
         grant,
-        server: Arc::clone(served),
+        server: Arc::clone(found),
         address,
         address_text: Arc::from(address.to_canonical().to_string()),
         agent: Arc::from(agent),

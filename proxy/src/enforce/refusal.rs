@@ -7,7 +7,7 @@ use weir_policy::{Decision, Malformed, Micros, Reason};
 use weir_recorder::{Call, Direction, Event, EventKind};
 
 use super::reply::{self, Body};
-use super::{Caller, settle_denial};
+use super::{Caller, fresh_call_id, settle_denial};
 use crate::gate::Gate;
 use crate::upstream::Era;
 
@@ -104,7 +104,12 @@ impl Refusal {
     fn length(&self, body: &Bytes) -> Option<i64> {
         match self {
             Self::TooLarge { length } => length.and_then(|length| i64::try_from(length).ok()),
-            _ => i64::try_from(body.len()).ok(),
+            Self::Compressed
+            | Self::ContentType
+            | Self::Incomplete
+            | Self::Malformed(_)
+            | Self::Disagree { .. }
+            | Self::Session { .. } => i64::try_from(body.len()).ok(),
         }
     }
 }
@@ -131,7 +136,7 @@ pub(super) async fn refuse(
     let text = refusal.text();
     let call = Call {
         direction: Direction::Client,
-        call_id: gate.fresh_call_id(received_at),
+        call_id: fresh_call_id(received_at),
         received_at: received_at.0,
         server: Some(&*caller.server.name),
         grant: Some(&*caller.grant.name),

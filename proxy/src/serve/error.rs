@@ -102,14 +102,22 @@ impl ServeError {
 }
 
 fn listen_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there already".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this host does not have that address".to_owned(),
-        io::ErrorKind::PermissionDenied => {
-            "permission denied: ports below 1024 need a privilege".to_owned()
-        }
-        kind => kind.to_string(),
-    }
+    let words = [
+        (
+            io::ErrorKind::AddrInUse,
+            "another program listens there already",
+        ),
+        (
+            io::ErrorKind::AddrNotAvailable,
+            "this host does not have that address",
+        ),
+        (
+            io::ErrorKind::PermissionDenied,
+            "permission denied: ports below 1024 need a privilege",
+        ),
+    ];
+    let known = words.into_iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.kind().to_string(), |(_, words)| words.to_owned())
 }
 
 fn all(problems: &[Problems]) -> String {
