@@ -50,8 +50,13 @@ weir.toml:17:10: `shadow` in `[[grant]]` is not available yet: replay the record
 
 #[test]
 fn a_missing_file_and_broken_toml_are_clear() {
-    let missing = Config::load(std::path::Path::new("/nowhere/weir.toml")).unwrap_err().to_string();
-    assert_eq!(missing, "/nowhere/weir.toml: cannot read the configuration: no such file: `weir init` writes one");
+    let missing = Config::load(std::path::Path::new("/nowhere/weir.toml"))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        missing,
+        "/nowhere/weir.toml: cannot read the configuration: no such file: `weir init` writes one"
+    );
     let told = problems("[listen\naddress = 1\n");
     assert!(told.starts_with("weir.toml:1:"), "{told}");
 }
@@ -68,7 +73,10 @@ operaton = "/action"
 arguments = "/params"
 "#,
     );
-    assert!(told.contains("weir.toml:6:1:") && told.contains("operaton"), "{told}");
+    assert!(
+        told.contains("weir.toml:6:1:") && told.contains("operaton"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -91,7 +99,11 @@ server = "nas"
 token = {{ sha256 = "{zero}" }}
 "#
     ));
-    for part in ["two servers are named `nas`", "two grants are named `a`", "has the token of another grant"] {
+    for part in [
+        "two servers are named `nas`",
+        "two grants are named `a`",
+        "has the token of another grant",
+    ] {
         assert!(told.contains(part), "{told}");
     }
 }

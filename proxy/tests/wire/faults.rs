@@ -22,7 +22,11 @@ struct FragileFile {
 }
 
 fn check(broken: &AtomicBool) -> io::Result<()> {
-    if broken.load(Ordering::SeqCst) { Err(io::Error::other("the disk is broken")) } else { Ok(()) }
+    if broken.load(Ordering::SeqCst) {
+        Err(io::Error::other("the disk is broken"))
+    } else {
+        Ok(())
+    }
 }
 
 impl StorageFile for FragileFile {
@@ -39,7 +43,10 @@ impl StorageFile for FragileFile {
 
 impl Fragile {
     fn wrap(&self, file: Box<dyn StorageFile>) -> Box<dyn StorageFile> {
-        Box::new(FragileFile { file, broken: Arc::clone(&self.broken) })
+        Box::new(FragileFile {
+            file,
+            broken: Arc::clone(&self.broken),
+        })
     }
 }
 
@@ -94,7 +101,13 @@ async fn what_cannot_be_recorded_is_refused_and_goes_nowhere_until_the_disk_is_b
     let server = Server::start().await;
     let folder = folder(&server.url, &policy());
     let broken = Arc::new(AtomicBool::new(false));
-    let proxy = Proxy::start_on(folder.path(), Arc::new(Fragile { broken: Arc::clone(&broken) })).await;
+    let proxy = Proxy::start_on(
+        folder.path(),
+        Arc::new(Fragile {
+            broken: Arc::clone(&broken),
+        }),
+    )
+    .await;
     assert!(!proxy.call("vm_stop", json!({ "id": 1 })).await.is_denied());
 
     broken.store(true, Ordering::SeqCst);
@@ -104,7 +117,13 @@ async fn what_cannot_be_recorded_is_refused_and_goes_nowhere_until_the_disk_is_b
     }
     assert_eq!(server.tools(), ["vm_stop"], "nothing was forwarded");
     let health: serde_json::Value = serde_json::from_str(&proxy.admin("/healthz").await).unwrap();
-    assert_eq!((health["status"].as_str(), health["record"]["recording"].as_bool()), (Some("degraded"), Some(false)));
+    assert_eq!(
+        (
+            health["status"].as_str(),
+            health["record"]["recording"].as_bool()
+        ),
+        (Some("degraded"), Some(false))
+    );
 
     broken.store(false, Ordering::SeqCst);
     let mut back = false;
@@ -121,7 +140,21 @@ async fn what_cannot_be_recorded_is_refused_and_goes_nowhere_until_the_disk_is_b
     assert!(!proxy.call("vm_stop", json!({ "id": 1 })).await.is_denied());
     assert!(proxy.call("vm_stop", json!({ "id": 1 })).await.is_denied());
     assert_eq!(server.tools().len(), 3);
-    soon(|| proxy.rows().iter().filter(|row| row.outcome == "ok").count() == 3).await;
-    assert!(proxy.rows().iter().filter(|row| row.rule == "(unrecorded)").all(|row| row.verdict == "deny"));
+    soon(|| {
+        proxy
+            .rows()
+            .iter()
+            .filter(|row| row.outcome == "ok")
+            .count()
+            == 3
+    })
+    .await;
+    assert!(
+        proxy
+            .rows()
+            .iter()
+            .filter(|row| row.rule == "(unrecorded)")
+            .all(|row| row.verdict == "deny")
+    );
     proxy.stop().await;
 }

@@ -23,7 +23,11 @@ async fn thirty_two_connections_never_get_more_than_the_limit_in_a_window() {
             let (mut allowed, mut denied) = (0, 0);
             while SystemTime::now() < until {
                 let reply = proxy.call("vm_stop", json!({ "id": agent })).await;
-                if reply.is_denied() { denied += 1 } else { allowed += 1 }
+                if reply.is_denied() {
+                    denied += 1
+                } else {
+                    allowed += 1
+                }
             }
             (allowed, denied)
         }));
@@ -34,7 +38,10 @@ async fn thirty_two_connections_never_get_more_than_the_limit_in_a_window() {
         allowed += a;
         denied += d;
     }
-    assert!(denied > 0 && allowed > max, "{allowed} allowed, {denied} denied");
+    assert!(
+        denied > 0 && allowed > max,
+        "{allowed} allowed, {denied} denied"
+    );
     assert_eq!(server.tools().len(), allowed);
     // By the record's own times, no window holds more than the limit, and full windows hold exactly that.
     let reader = weir_recorder::RecordReader::open(folder.path().join("record")).unwrap();
@@ -43,11 +50,16 @@ async fn thirty_two_connections_never_get_more_than_the_limit_in_a_window() {
         let batch = batch.unwrap();
         for row in weir_recorder::CallRows::new(&batch).unwrap().iter() {
             if row.verdict == weir_recorder::Verdict::Allow {
-                *windows.entry(row.decided_at.div_euclid(2_000_000)).or_default() += 1;
+                *windows
+                    .entry(row.decided_at.div_euclid(2_000_000))
+                    .or_default() += 1;
             }
         }
     }
-    assert!(windows.len() >= 2, "the test spans a window's end: {windows:?}");
+    assert!(
+        windows.len() >= 2,
+        "the test spans a window's end: {windows:?}"
+    );
     assert!(windows.values().all(|count| *count <= max), "{windows:?}");
     assert_eq!(windows.values().sum::<usize>(), allowed);
     Arc::into_inner(proxies).unwrap().stop().await;
@@ -55,7 +67,13 @@ async fn thirty_two_connections_never_get_more_than_the_limit_in_a_window() {
 
 #[tokio::test]
 async fn a_restart_gives_nobody_a_fresh_budget() {
-    let hour = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600;
+    let hour = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            / 3600
+    };
     let server = Server::start().await;
     let folder = folder(&server.url, &policy());
     let began = hour();
@@ -70,7 +88,12 @@ async fn a_restart_gives_nobody_a_fresh_budget() {
     if hour() == began {
         assert!(!third.is_denied());
         assert!(fourth.is_denied());
-        assert!(fourth.json()["result"]["_meta"]["weir/retry_after_ms"].as_u64().unwrap() > 0);
+        assert!(
+            fourth.json()["result"]["_meta"]["weir/retry_after_ms"]
+                .as_u64()
+                .unwrap()
+                > 0
+        );
         assert_eq!(server.tools().len(), 3);
     }
     proxy.stop().await;

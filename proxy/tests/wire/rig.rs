@@ -89,7 +89,10 @@ impl Server {
         self.log().into_iter().filter_map(name).collect()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<UnsyncBoxBody<Bytes, std::convert::Infallible>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Response<UnsyncBoxBody<Bytes, std::convert::Infallible>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let message: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -107,8 +110,12 @@ impl Server {
             self.go_on.notified().await;
         }
         let result = match message["method"].as_str().unwrap_or_default() {
-            "initialize" => json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": { "name": "test" } }),
-            "tools/list" => json!({ "tools": [{ "name": "vm_list" }, { "name": "vm_stop" }, { "name": "vm_delete" }], "kept": 1.0 }),
+            "initialize" => {
+                json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": { "name": "test" } })
+            }
+            "tools/list" => {
+                json!({ "tools": [{ "name": "vm_list" }, { "name": "vm_stop" }, { "name": "vm_delete" }], "kept": 1.0 })
+            }
             _ if tool == "fails" => json!({ "content": [], "isError": true }),
             _ => json!({ "content": [{ "type": "text", "text": format!("did {tool}") }] }),
         };
@@ -135,20 +142,29 @@ impl Server {
     }
 }
 
-fn whole(status: StatusCode, kind: &str, text: &str) -> Response<UnsyncBoxBody<Bytes, std::convert::Infallible>> {
+fn whole(
+    status: StatusCode,
+    kind: &str,
+    text: &str,
+) -> Response<UnsyncBoxBody<Bytes, std::convert::Infallible>> {
     let mut response = Response::new(Full::new(Bytes::from(text.to_owned())).boxed_unsync());
     *response.status_mut() = status;
     if !kind.is_empty() {
-        response.headers_mut().insert("content-type", kind.parse().unwrap());
+        response
+            .headers_mut()
+            .insert("content-type", kind.parse().unwrap());
     }
     response
 }
 
 fn never_ending() -> Response<UnsyncBoxBody<Bytes, std::convert::Infallible>> {
-    let first = futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b": open\n\n"))) });
+    let first =
+        futures_util::stream::once(async { Ok(Frame::data(Bytes::from_static(b": open\n\n"))) });
     let frames = futures_util::StreamExt::chain(first, futures_util::stream::pending());
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
-    response.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+    response
+        .headers_mut()
+        .insert("content-type", "text/event-stream".parse().unwrap());
     response
 }
 
@@ -234,9 +250,17 @@ impl Proxy {
             move |ready| is_ready.send(ready).unwrap(),
             async move { drop(stopped.await) },
         ));
-        let Ok(ready) = ready.await else { panic!("did not start: {:?}", serving.await) };
+        let Ok(ready) = ready.await else {
+            panic!("did not start: {:?}", serving.await)
+        };
         let client = client(ready.ca_pem_path.as_deref().unwrap());
-        Self { ready, folder: folder.to_owned(), stop: Some(stop), serving, client }
+        Self {
+            ready,
+            folder: folder.to_owned(),
+            stop: Some(stop),
+            serving,
+            client,
+        }
     }
 
     /// Stops in good order.
@@ -255,8 +279,16 @@ impl Proxy {
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Reply {
         let (head, body) = self.client.request(request).await.unwrap().into_parts();
-        let body = tokio::time::timeout(Duration::from_secs(20), body.collect()).await.unwrap().unwrap().to_bytes();
-        Reply { status: head.status, headers: head.headers, body }
+        let body = tokio::time::timeout(Duration::from_secs(20), body.collect())
+            .await
+            .unwrap()
+            .unwrap()
+            .to_bytes();
+        Reply {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
     }
 
     /// The head of an answer whose body is not read.
@@ -275,7 +307,8 @@ impl Proxy {
 
     pub(crate) async fn post(&self, body: impl Into<Bytes>) -> Reply {
         let body = body.into();
-        self.send(self.request("").body(Full::new(body)).unwrap()).await
+        self.send(self.request("").body(Full::new(body)).unwrap())
+            .await
     }
 
     /// Calls a tool with the token of `ops`.
@@ -286,9 +319,19 @@ impl Proxy {
     /// What the admin listener says.
     pub(crate) async fn admin(&self, path: &str) -> String {
         let url = format!("http://{}{path}", self.ready.admin_address.unwrap());
-        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).build_http();
         let response = client.get(url.parse().unwrap()).await.unwrap();
-        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+        String::from_utf8(
+            response
+                .into_body()
+                .collect()
+                .await
+                .unwrap()
+                .to_bytes()
+                .to_vec(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {
@@ -302,14 +345,20 @@ pub(crate) fn call(tool: &str, arguments: &Value) -> String {
 
 pub(crate) fn client(ca: &Path) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().build();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_only()
+        .enable_all_versions()
+        .build();
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
@@ -333,7 +382,16 @@ pub(crate) struct Row {
 /// Every row of the record, sealed or not, in order.
 pub(crate) fn rows(folder: &Path) -> Vec<Row> {
     const WORDS: [&str; 10] = [
-        "method", "tool", "grant", "session", "client_name", "verdict", "reason", "rule", "outcome", "direction",
+        "method",
+        "tool",
+        "grant",
+        "session",
+        "client_name",
+        "verdict",
+        "reason",
+        "rule",
+        "outcome",
+        "direction",
     ];
     let mut columns = vec!["seq", "arguments"];
     columns.extend(WORDS);
@@ -344,14 +402,34 @@ pub(crate) fn rows(folder: &Path) -> Vec<Row> {
         let seq = batch.column(0).as_primitive::<Int64Type>();
         let arguments = batch.column(1).as_string::<i32>();
         let word = |name: &str, place: usize| {
-            let column = batch.column_by_name(name).unwrap().as_dictionary::<Int32Type>();
+            let column = batch
+                .column_by_name(name)
+                .unwrap()
+                .as_dictionary::<Int32Type>();
             let words = column.values().as_string::<i32>();
-            column.key(place).map(|key| words.value(key).to_owned()).unwrap_or_default()
+            column
+                .key(place)
+                .map(|key| words.value(key).to_owned())
+                .unwrap_or_default()
         };
         for place in 0..batch.num_rows() {
-            let [method, tool, grant, session, client_name, verdict, reason, rule, outcome, direction] =
-                WORDS.map(|name| word(name, place));
-            let arguments = if arguments.is_valid(place) { arguments.value(place).to_owned() } else { String::new() };
+            let [
+                method,
+                tool,
+                grant,
+                session,
+                client_name,
+                verdict,
+                reason,
+                rule,
+                outcome,
+                direction,
+            ] = WORDS.map(|name| word(name, place));
+            let arguments = if arguments.is_valid(place) {
+                arguments.value(place).to_owned()
+            } else {
+                String::new()
+            };
             rows.push(Row {
                 seq: seq.value(place),
                 method,
@@ -373,10 +451,16 @@ pub(crate) fn rows(folder: &Path) -> Vec<Row> {
 
 /// The kinds of all events, in order.
 pub(crate) fn events(folder: &Path) -> Vec<String> {
-    let batch = RecordReader::open(folder.join("record")).unwrap().events().unwrap();
+    let batch = RecordReader::open(folder.join("record"))
+        .unwrap()
+        .events()
+        .unwrap();
     let kind = batch.column_by_name("kind").unwrap();
     let kind = arrow::compute::cast(kind, &arrow::datatypes::DataType::Utf8).unwrap();
-    kind.as_string::<i32>().iter().map(|kind| kind.unwrap_or_default().to_owned()).collect()
+    kind.as_string::<i32>()
+        .iter()
+        .map(|kind| kind.unwrap_or_default().to_owned())
+        .collect()
 }
 
 /// Asks again until the condition holds: what is told in the background is told soon.

@@ -28,7 +28,10 @@ impl std::io::Write for Captured {
 async fn a_canary_is_found_in_no_log_metric_error_or_denial() {
     let captured = Captured::default();
     let writer = captured.clone();
-    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let server = Server::start().await;
@@ -38,14 +41,27 @@ async fn a_canary_is_found_in_no_log_metric_error_or_denial() {
     for body in [
         call("vm_list", &json!({ "password": CANARY })),
         call("vm_stop", &json!({ "id": CANARY, "force": true })),
-        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"x\",\"name\":\"{CANARY}\"}}}}"),
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"x\",\"name\":\"{CANARY}\"}}}}"
+        ),
         format!("{CANARY} is no JSON"),
     ] {
-        let request = proxy.request("").header("cookie", CANARY).header("x-secret", CANARY).body(Full::new(body.into()));
-        said.push_str(&String::from_utf8_lossy(&proxy.send(request.unwrap()).await.body));
+        let request = proxy
+            .request("")
+            .header("cookie", CANARY)
+            .header("x-secret", CANARY)
+            .body(Full::new(body.into()));
+        said.push_str(&String::from_utf8_lossy(
+            &proxy.send(request.unwrap()).await.body,
+        ));
     }
-    let mut wrong = proxy.request("").body(Full::new(call("vm_list", &json!({})).into())).unwrap();
-    wrong.headers_mut().insert("authorization", format!("Bearer {CANARY}").parse().unwrap());
+    let mut wrong = proxy
+        .request("")
+        .body(Full::new(call("vm_list", &json!({})).into()))
+        .unwrap();
+    wrong
+        .headers_mut()
+        .insert("authorization", format!("Bearer {CANARY}").parse().unwrap());
     said.push_str(&String::from_utf8_lossy(&proxy.send(wrong).await.body));
     said.push_str(&proxy.admin("/metrics").await);
     said.push_str(&proxy.admin("/healthz").await);
@@ -54,7 +70,10 @@ async fn a_canary_is_found_in_no_log_metric_error_or_denial() {
     }
     for reached in server.log() {
         let headers = format!("{:?}", reached.headers);
-        assert!(!headers.contains(CANARY) && !headers.contains(TOKEN), "{headers}");
+        assert!(
+            !headers.contains(CANARY) && !headers.contains(TOKEN),
+            "{headers}"
+        );
     }
     proxy.stop().await;
     let log = String::from_utf8_lossy(&captured.0.lock().unwrap()).into_owned();
@@ -62,6 +81,9 @@ async fn a_canary_is_found_in_no_log_metric_error_or_denial() {
     let ours: Vec<&str> = log.lines().filter(|line| line.contains("weir_")).collect();
     assert!(!ours.is_empty());
     for secret in [CANARY, TOKEN, "upstream-secret"] {
-        assert!(!ours.iter().any(|line| line.contains(secret)), "`{secret}` in the log");
+        assert!(
+            !ours.iter().any(|line| line.contains(secret)),
+            "`{secret}` in the log"
+        );
     }
 }
