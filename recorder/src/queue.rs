@@ -1,7 +1,6 @@
 //! What waits for the disk, and the state of the log: the one place that the writer, the commit thread, the pulse and the
 //! sealer share. Its mutex is never held across I/O.
 
-use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,11 @@ use tokio::sync::oneshot;
 
 use crate::log::Void;
 use crate::{Durability, RecordError, RecordOptions, Unrecorded};
+
+mod state;
+
+pub(crate) use state::{Entering, Healing, JournalState, Mode, Work};
+use state::{State, Waiting, sync_pause};
 
 /// Answer to whoever waits for an entry.
 pub(crate) type Ack = oneshot::Sender<Result<(), Unrecorded>>;
@@ -24,151 +28,9 @@ pub(crate) struct Queue {
     pub(crate) options: RecordOptions,
 }
 
-/// Behind the mutex.
-#[derive(Debug)]
-pub(crate) struct State {
-    /// The next place in the log.
-    pub(crate) next_seq: i64,
-    /// The time of the last entry.
-    pub(crate) last_at: i64,
-    /// Entries not known to be durable, in the order in which they are written.
-    entries: VecDeque<Waiting>,
-    /// Their size.
-    bytes: usize,
-    /// How many of them the commit thread has taken.
-    taken: usize,
-    /// How many of those are written, and wait only for the next sync (`Durability::Interval`).
-    written: usize,
-    /// When the oldest of these was written.
-    written_since: Option<Instant>,
-    /// Entries ever queued, and ever made durable.
-    pushed: u64,
-    confirmed: u64,
-    /// Raised when a journal file is given up: what the thread before it still does no longer counts.
-    generation: u64,
-    pub(crate) mode: Mode,
-    /// Refused decisions that the log has yet to name.
-    pub(crate) to_void: Vec<i64>,
-    /// Refused decisions that the log names, for the ledger to fetch.
-    void: Option<Void>,
-    /// Decisions refused unseen since the fault began.
-    pub(crate) refused: u64,
-    /// Decisions refused because too much was waiting.
-    overflowed: u64,
-    /// Turn to a new journal file once this many entries are confirmed.
-    turn_at: Option<u64>,
-    /// Who waits for that.
-    turn_waiters: Vec<Sealed>,
-    pub(crate) journal: JournalState,
-    /// Number of the next journal file.
-    next_number: u64,
-    /// Commit threads that hang in the file of an earlier generation.
-    stuck: usize,
-    /// Figures for `health`.
-    pub(crate) unsealed: u64,
-    pub(crate) sealed: u64,
-    pub(crate) seal_fault: Option<String>,
-}
-
-/// Whether entries can be made durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Recording,
-    Faulty(Unrecorded),
-    Closing,
-    Closed,
-}
-
-/// The journal file in use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct JournalState {
-    pub(crate) number: u64,
-    entries: u64,
-    bytes: u64,
-    since: Option<Instant>,
-    /// The last place in it known to be durable.
-    pub(crate) durable_to: i64,
-}
-
-/// What a new file begins with after a fault.
-#[derive(Debug, Clone)]
-pub(crate) struct Healing {
-    /// Place of the void entry, and what it names.
-    pub(crate) void: Option<(i64, Void)>,
-    /// Place of the event.
-    pub(crate) event_seq: i64,
-    /// Time of both.
-    pub(crate) at: i64,
-}
-
-/// One entry.
-#[derive(Debug)]
-struct Waiting {
-    seq: i64,
-    kind: Entering,
-    frame: Vec<u8>,
-    ack: Option<Ack>,
-    since: Instant,
-}
-
-/// What an entry is to the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entering {
-    /// A new decision: bounded, refused in a fault, and void if it was promised to nobody.
-    Decision,
-    /// A finish or an event: about something that has happened.
-    Fact,
-    /// An entry of an older file: acknowledged only once durable, whatever the durability.
-    Carried,
-}
-
-/// What the commit thread is to do.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// Write these bytes, which are so many entries.
-    Write { bytes: Vec<u8>, count: usize },
-    /// Sync what is written.
-    Sync,
-    /// Turn to a new journal file.
-    Turn,
-    /// Everything is written: turn to a last file and end.
-    Close,
-    /// The file was given up by others: end.
-    Leave,
-}
-
 impl Queue {
     pub(crate) fn new(options: RecordOptions, next_seq: i64, last_at: i64, number: u64) -> Self {
-        let journal = JournalState {
-            number,
-            durable_to: next_seq - 1,
-            ..JournalState::default()
-        };
-        let state = State {
-            next_seq,
-            last_at,
-            entries: VecDeque::new(),
-            bytes: 0,
-            taken: 0,
-            written: 0,
-            written_since: None,
-            pushed: 0,
-            confirmed: 0,
-            generation: 0,
-            mode: Mode::Recording,
-            to_void: Vec::new(),
-            void: None,
-            refused: 0,
-            overflowed: 0,
-            turn_at: None,
-            turn_waiters: Vec::new(),
-            journal,
-            next_number: number + 1,
-            stuck: 0,
-            unsealed: 0,
-            sealed: 0,
-            seal_fault: None,
-        };
+        let state = State::new(next_seq, last_at, number);
         Self {
             state: Mutex::new(state),
             wake: Condvar::new(),
@@ -536,140 +398,6 @@ impl Queue {
 
 /// Commit threads that may hang in given-up files before no further file is begun.
 const STUCK_MAX: usize = 8;
-
-impl State {
-    /// Entries waiting.
-    pub(crate) fn waiting(&self) -> usize {
-        self.entries.len()
-    }
-
-    fn admit(&mut self, options: &RecordOptions) -> Result<(), Unrecorded> {
-        match &self.mode {
-            Mode::Recording => {}
-            Mode::Faulty(why) => {
-                self.refused += 1;
-                return Err(why.clone());
-            }
-            Mode::Closing | Mode::Closed => return Err(Unrecorded::Closed),
-        }
-        if self.entries.len() >= options.queue_max || self.bytes >= options.queue_bytes_max {
-            self.overflowed += 1;
-            return Err(Unrecorded::QueueFull);
-        }
-        Ok(())
-    }
-
-    /// Facts have as much room again as decisions, and wait out a fault.
-    fn take_fact(&self, options: &RecordOptions) -> Result<(), Unrecorded> {
-        if self.mode == Mode::Closed {
-            return Err(Unrecorded::Closed);
-        }
-        let full = self.entries.len() >= options.queue_max.saturating_mul(2)
-            || self.bytes >= options.queue_bytes_max.saturating_mul(2);
-        if full {
-            Err(Unrecorded::QueueFull)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn take_carried(&self) -> Result<(), Unrecorded> {
-        match &self.mode {
-            Mode::Recording => Ok(()),
-            Mode::Faulty(why) => Err(why.clone()),
-            Mode::Closing | Mode::Closed => Err(Unrecorded::Closed),
-        }
-    }
-
-    fn sync_due(&self, durability: Durability) -> Option<Instant> {
-        self.written_since
-            .map(|since| since + sync_pause(durability))
-    }
-
-    fn take_batch(&mut self, bytes_max: usize) -> Work {
-        let mut bytes = Vec::new();
-        let mut count = 0;
-        for entry in self.entries.iter().skip(self.taken) {
-            if count > 0 && bytes.len() + entry.frame.len() > bytes_max {
-                break;
-            }
-            bytes.extend_from_slice(&entry.frame);
-            count += 1;
-        }
-        self.taken += count;
-        Work::Write { bytes, count }
-    }
-
-    fn written(&mut self, count: usize, interval: bool) -> Vec<Ack> {
-        let mut acks = Vec::new();
-        for entry in self.entries.iter_mut().skip(self.written).take(count) {
-            if interval && entry.kind != Entering::Carried {
-                acks.extend(entry.ack.take());
-            }
-            self.journal.bytes += entry.frame.len() as u64;
-        }
-        self.written += count;
-        self.journal.entries += count as u64;
-        if count > 0 {
-            self.journal.since.get_or_insert_with(Instant::now);
-            self.written_since.get_or_insert_with(Instant::now);
-        }
-        acks
-    }
-
-    fn durable(&mut self) -> Vec<Ack> {
-        let mut acks = Vec::with_capacity(self.written);
-        for entry in self.entries.drain(..self.written.min(self.entries.len())) {
-            self.bytes -= entry.frame.len();
-            self.journal.durable_to = self.journal.durable_to.max(entry.seq);
-            acks.extend(entry.ack);
-        }
-        self.confirmed += self.written as u64;
-        self.taken -= self.written;
-        self.written = 0;
-        self.written_since = None;
-        acks
-    }
-
-    fn turn_if_full(&mut self, options: &RecordOptions) {
-        let full = self.journal.entries >= options.seal_rows as u64
-            || self.journal.bytes >= options.journal_bytes_max;
-        if full && self.turn_at.is_none() {
-            self.turn_at = Some(0);
-        }
-    }
-
-    /// Takes the promise of every entry back; all of them are to be written again.
-    fn give_up(&mut self) -> Vec<Ack> {
-        let mut acks = Vec::new();
-        for entry in &mut self.entries {
-            let Some(ack) = entry.ack.take() else {
-                continue;
-            };
-            if entry.kind == Entering::Decision {
-                self.to_void.push(entry.seq);
-            }
-            acks.push(ack);
-        }
-        self.entries.retain(|entry| entry.kind != Entering::Carried);
-        self.bytes = self.entries.iter().map(|entry| entry.frame.len()).sum();
-        self.pushed = self.confirmed + self.entries.len() as u64;
-        self.taken = 0;
-        self.written = 0;
-        self.written_since = None;
-        self.turn_at = None;
-        self.turn_waiters.clear();
-        acks
-    }
-}
-
-/// How long an entry may be written and not synced.
-fn sync_pause(durability: Durability) -> Duration {
-    match durability {
-        Durability::Sync => Duration::ZERO,
-        Durability::Interval(pause) => pause,
-    }
-}
 
 fn confirm(acks: impl Iterator<Item = Ack>) {
     for ack in acks {

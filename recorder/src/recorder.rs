@@ -27,6 +27,8 @@ struct Inner {
     key: DigestKey,
     reader: RecordReader,
     storage: Arc<dyn Storage>,
+    /// One document at a time, since two writers of the same one would meet in its file aside.
+    keeping: Mutex<()>,
     running: Mutex<Option<Running>>,
 }
 
@@ -161,6 +163,7 @@ impl Recorder {
                 key,
                 reader,
                 storage,
+                keeping: Mutex::new(()),
                 running,
             })),
             log,
@@ -190,22 +193,12 @@ impl Recorder {
 
     /// Keeps a policy under its digest (`sha256:…`), durable when this returns; fine if it is kept already.
     pub fn keep_policy(&self, digest: &str, document: &[u8]) -> Result<(), RecordError> {
-        identity::keep(
-            &*self.0.storage,
-            &self.0.layout.policies(),
-            digest,
-            document,
-        )
+        self.0.keep(&self.0.layout.policies(), digest, document)
     }
 
     /// Keeps a resolver under its digest, as [`Recorder::keep_policy`].
     pub fn keep_resolver(&self, digest: &str, document: &[u8]) -> Result<(), RecordError> {
-        identity::keep(
-            &*self.0.storage,
-            &self.0.layout.resolvers(),
-            digest,
-            document,
-        )
+        self.0.keep(&self.0.layout.resolvers(), digest, document)
     }
 
     /// Seals everything queued so far and returns when that is done. Calls without an outcome stay in the journal.
@@ -244,6 +237,11 @@ impl Recorder {
 }
 
 impl Inner {
+    fn keep(&self, folder: &Path, digest: &str, document: &[u8]) -> Result<(), RecordError> {
+        let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        identity::keep(&*self.storage, folder, digest, document)
+    }
+
     fn close(&self) -> Result<(), RecordError> {
         let Some(running) = self
             .running
