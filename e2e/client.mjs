@@ -21,7 +21,7 @@ const options = legacy ? {} : { versionNegotiation: { mode: "auto" } };
 const client = new Client({ name: "weir-e2e", version: "1" }, options);
 await client.connect(transport);
 const { tools } = await client.listTools();
-const seen = { protocol: transport.protocolVersion ?? null, tools: tools.map((tool) => tool.name), calls: [] };
+const seen = { protocol: transport.protocolVersion ?? client.getNegotiatedProtocolVersion?.() ?? "", tools: tools.map((tool) => tool.name), calls: [] };
 for (const { tool, arguments: given } of JSON.parse(WEIR_STEPS)) {
   let progress = 0;
   const call = { name: tool, arguments: given };

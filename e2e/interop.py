@@ -25,6 +25,7 @@ PEERS = Path(os.environ.get("WEIR_E2E", HERE.parent / "target" / "e2e")).resolve
 MODULES = PEERS / "node" / "node_modules"
 EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 PYPI = {"mcp-1": ["mcp==1.30.*"], "mcp-2": ["mcp==2.3.*"]}
+MODERN = PEERS / "mcp-2" / "bin" / "python"
 NPM = ["@modelcontextprotocol/server-everything", "@modelcontextprotocol/sdk@1", "@modelcontextprotocol/client@2"]
 
 EVERYTHING_POLICY = {
@@ -123,13 +124,15 @@ class House:
         self.processes = []
         self.nas_log = folder / "nas.jsonl"
 
-    def configure(self, everything_port):
+    def configure(self, everything_port, modern_port):
         node = subprocess.check_output(["node", "-p", "process.execPath"], text=True).strip()
         nas = [str(WEIR), "nas", "--stdio"]
         dispatch = '[[server.dispatch]]\ntool = "truenas"\noperation = "/action"\narguments = "/params"\n'
         servers = {
             "everything-stdio": (f"command = {toml([node, str(EVERYTHING), 'stdio'])}", EVERYTHING_POLICY),
             "everything-http": (f"url = {toml(f'http://127.0.0.1:{everything_port}/mcp')}", EVERYTHING_POLICY),
+            "modern-stdio": (f"command = {toml([str(MODERN), str(HERE / 'server.py')])}", EVERYTHING_POLICY),
+            "modern-http": (f"url = {toml(f'http://127.0.0.1:{modern_port}/mcp')}", EVERYTHING_POLICY),
             "nas": (
                 f"command = {toml([*nas, '--shape', 'dispatcher', '--log', str(self.nas_log)])}\n"
                 f'profile = "truenas"\n{dispatch}',
@@ -161,12 +164,14 @@ class House:
         return self
 
     def open(self):
-        """Starts the HTTP server, then Weir."""
-        everything_port = free_port()
-        self.configure(everything_port)
+        """Starts the HTTP servers, then Weir."""
+        everything_port, modern_port = free_port(), free_port()
+        self.configure(everything_port, modern_port)
         environment = {**os.environ, "PORT": str(everything_port)}
         everything = self.start("node", EVERYTHING, "streamableHttp", env=environment)
+        modern = self.start(MODERN, HERE / "server.py", modern_port)
         wait_for(everything_port, everything)
+        wait_for(modern_port, modern)
         self.weir = self.start(WEIR, "serve", "--config", self.folder / "weir.toml")
         wait_for(self.port, self.weir, tls=lambda: ssl.create_default_context(cafile=self.ca))
 
@@ -224,6 +229,8 @@ def everything(house, client, server):
     )
     if seen is None:
         return
+    both_modern = client in ("mcp-2", "npm-client") and server.startswith("modern")
+    check(f"{where}: they speak the newest era they share", (seen["protocol"] >= "2026") == both_modern, seen["protocol"])
     check(f"{where}: tools are listed", {"echo", "get-sum"} <= set(seen["tools"]), seen["tools"])
     check(f"{where}: a hidden tool is not", "get-env" not in seen["tools"], seen["tools"])
     first, refused, hidden, after, long = seen["calls"]
@@ -277,12 +284,14 @@ def record(house):
     check("the record can be queried", ended.returncode == 0, ended.stderr[-2000:])
     if ended.returncode == 0:
         counts = {row["verdict"]: row["calls"] for row in json.loads(ended.stdout)}
-        # Each client: 2 denials and 3 calls before each of two servers; 2 denials and 1 call before each shape of the NAS.
-        clients = len(CLIENTS)
-        check("the record counts what was seen", counts == {"allow": 8 * clients, "deny": 8 * clients}, counts)
+        # Each client: 3 calls and 2 denials before each server, 1 call and 2 denials before each shape of the NAS.
+        clients, servers = len(CLIENTS), len(SERVERS)
+        expected = {"allow": clients * (3 * servers + 2), "deny": clients * (2 * servers + 4)}
+        check("the record counts what was seen", counts == expected, counts)
 
 
 CLIENTS = ["mcp-1", "mcp-2", "npm-sdk", "npm-client"]
+SERVERS = ["everything-stdio", "everything-http", "modern-stdio", "modern-http"]
 
 
 def main():
@@ -292,7 +301,7 @@ def main():
         with house:
             house.open()
             for client in CLIENTS:
-                for server in ["everything-stdio", "everything-http"]:
+                for server in SERVERS:
                     everything(house, client, server)
                 nas(house, client)
             house.weir.send_signal(signal.SIGTERM)

@@ -45,7 +45,9 @@ pub struct StdioUpstream {
     directory: PathBuf,
     limits: UpstreamLimits,
     children: Mutex<HashMap<Owner, Arc<Child>>>,
+    /// Places for requests, and apart from them for subscriptions, which stay open for hours.
     in_flight: Arc<Semaphore>,
+    subscriptions: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -92,6 +94,7 @@ impl StdioUpstream {
             limits: spec.limits,
             children: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
+            subscriptions: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
             tasks: TaskTracker::new(),
         })
     }
@@ -127,14 +130,16 @@ impl StdioUpstream {
 
     /// A request: out as a line, back as JSON, or as events if something comes before the answer.
     async fn ask(&self, leave: Leave, exchange: Exchange) -> Result<Answer, ForwardError> {
-        let place = Arc::clone(&self.in_flight)
-            .try_acquire_owned()
-            .map_err(|_| {
-                never(
-                    Cause::Busy,
-                    format!("{} requests are under way", self.limits.in_flight_max),
-                )
-            })?;
+        let places = match &*exchange.rpc_method {
+            "subscriptions/listen" => &self.subscriptions,
+            _ => &self.in_flight,
+        };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| {
+            never(
+                Cause::Busy,
+                format!("{} requests are under way", self.limits.in_flight_max),
+            )
+        })?;
         let founds = &*exchange.rpc_method == "initialize" && exchange.era == Era::Legacy;
         let (owner, child) = match (founds, &exchange.session) {
             (true, _) => {

@@ -15,8 +15,8 @@ use crate::sse::Event;
 use crate::upstream::{Answer, Cause, Era, Exchange, ForwardError, Reached, StreamFault};
 
 /// How long a server may think about `server/discover`. Legacy servers may leave it unanswered, and its client then
-/// waits for leave to fall back to `initialize`.
-const DISCOVER_PATIENCE: Duration = Duration::from_secs(5);
+/// waits for leave to fall back to `initialize`; a modern one may have to be loaded first (5 s were seen to be too few).
+const DISCOVER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// An open request. Dropped before its answer, it is cancelled at the child if that is what a lost client means.
 pub(super) struct Waiting {
