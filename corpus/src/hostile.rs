@@ -30,9 +30,10 @@ impl Hostile {
             head.lines().find_map(value).unwrap_or_default()
         };
         let body = body.strip_suffix('\n').unwrap_or(body);
-        let body = match field("bytes") {
-            "escaped" => unescape(body),
-            _ => body.as_bytes().to_vec(),
+        let body = if field("bytes") == "escaped" {
+            unescape(body)
+        } else {
+            body.as_bytes().to_vec()
         };
         Self {
             name,
@@ -48,19 +49,17 @@ fn unescape(text: &str) -> Vec<u8> {
     let mut parts = text.split("\\x");
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        match part
+        let byte = part
             .get(..2)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-        {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
-            }
-            None => {
-                bytes.extend_from_slice(b"\\x");
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let rest = if let Some(byte) = byte {
+            bytes.push(byte);
+            part.get(2..).unwrap_or_default()
+        } else {
+            bytes.extend_from_slice(b"\\x");
+            part
+        };
+        bytes.extend_from_slice(rest.as_bytes());
     }
     bytes
 }

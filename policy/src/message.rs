@@ -84,10 +84,10 @@ impl Notification<'_> {
     /// What policy judges, as for a request. Calls of tools, resources and prompts need an id, so
     /// here only methods are left.
     pub fn ask(&self) -> Result<Ask<'_>, Malformed> {
-        match method::needs_id(&self.method) {
-            true => Err(Malformed::new(Flaw::MissingId)),
-            false => ask::of(&self.method, self.params.as_ref()).map_err(Malformed::new),
+        if method::needs_id(&self.method) {
+            return Err(Malformed::new(Flaw::MissingId));
         }
+        ask::of(&self.method, self.params.as_ref()).map_err(Malformed::new)
     }
 
     /// The member `key` of `params._meta`.

@@ -65,6 +65,7 @@ pub(crate) fn value(text: &str) -> Result<Value<'_>, Fault> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) fn new(text: &'a str) -> Self {
         Self {
             text,
@@ -75,23 +76,31 @@ impl<'a> Reader<'a> {
     }
 
     /// How far the reader is.
+    #[inline]
     pub(crate) fn position(&self) -> usize {
         self.at
     }
 
     /// The text from `start` to here. Both are places between tokens, so the slice exists.
+    #[inline]
     pub(crate) fn since(&self, start: usize) -> &'a str {
         self.text.get(start..self.at).unwrap_or_default()
     }
 
     /// The next byte, unread.
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// Passes white space.
+    #[inline]
     pub(crate) fn space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+        // Most texts are written without any: one comparison then.
+        while let Some(0..=b' ') = self.peek() {
+            let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() else {
+                return;
+            };
             self.at += 1;
         }
     }
@@ -107,6 +116,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes `byte` if it is next.
+    #[inline]
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         let next = self.peek() == Some(byte);
         self.at += usize::from(next);
@@ -114,6 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `flaw`, here.
+    #[cold]
     pub(crate) fn fault<T>(&self, flaw: Flaw) -> Result<T, Fault> {
         Err(Fault { flaw, at: self.at })
     }
@@ -136,6 +147,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, Fault> {
         if self.text.as_bytes().get(self.at..self.at + word.len()) != Some(word.as_bytes()) {
             return self.fault(Flaw::NotJson);
@@ -185,6 +197,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Enters a container inside `depth` others.
+    #[inline]
     pub(crate) fn open(&mut self, depth: usize) -> Result<(), Fault> {
         if depth >= DEPTH_MAX {
             return self.fault(Flaw::TooDeep);
@@ -195,6 +208,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A key and its colon; the reader then stands at the value.
+    #[inline]
     pub(crate) fn key(&mut self) -> Result<Cow<'a, str>, Fault> {
         if self.peek() != Some(b'"') {
             return self.fault(Flaw::NotJson);
@@ -209,6 +223,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What follows a member: true at the end of the object, false where another member must follow.
+    #[inline]
     pub(crate) fn close_member(&mut self) -> Result<bool, Fault> {
         self.space();
         if self.take(b'}') {
@@ -218,6 +233,7 @@ impl<'a> Reader<'a> {
         Ok(false)
     }
 
+    #[inline]
     fn comma(&mut self) -> Result<(), Fault> {
         if !self.take(b',') {
             return self.fault(Flaw::NotJson);
@@ -227,15 +243,22 @@ impl<'a> Reader<'a> {
     }
 
     /// A string, from its opening quote; borrowed unless it holds an escape.
+    #[inline]
     fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
-        self.at += 1;
-        let start = self.at;
-        self.plain();
-        if self.peek() == Some(b'"') {
-            let plain = self.since(start);
-            self.at += 1;
-            return Ok(Cow::Borrowed(plain));
+        let start = self.at + 1;
+        let end = plain_end(self.text.as_bytes(), start);
+        self.at = end;
+        if self.peek() != Some(b'"') {
+            return self.unescaped(start);
         }
+        let plain = self.since(start);
+        self.at = end + 1;
+        Ok(Cow::Borrowed(plain))
+    }
+
+    /// The rest of a string whose plain part so far begins at `start`.
+    #[cold]
+    fn unescaped(&mut self, start: usize) -> Result<Cow<'a, str>, Fault> {
         let mut unescaped = String::from(self.since(start));
         loop {
             match self.peek() {
@@ -247,27 +270,9 @@ impl<'a> Reader<'a> {
                 _ => return self.fault(Flaw::NotJson),
             }
             let start = self.at;
-            self.plain();
+            self.at = plain_end(self.text.as_bytes(), start);
             unescaped.push_str(self.since(start));
         }
-    }
-
-    /// Passes characters that stand for themselves, eight bytes at a time.
-    fn plain(&mut self) {
-        let bytes = self.text.as_bytes();
-        while let Some(eight) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let ends = ends_run(u64::from_le_bytes(*eight));
-            if ends != 0 {
-                self.at += ends.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
-        }
-        let rest = bytes.get(self.at..).unwrap_or_default();
-        let run = rest
-            .iter()
-            .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
-        self.at += run.unwrap_or(rest.len());
     }
 
     /// The character that an escape stands for.
@@ -353,10 +358,11 @@ impl<'a> Reader<'a> {
                 magnitude
             }));
         }
-        if integer && whole == 19 {
-            if let Ok(integer) = text.parse() {
-                return Ok(Number::Integer(integer));
-            }
+        if integer
+            && whole == 19
+            && let Ok(integer) = text.parse()
+        {
+            return Ok(Number::Integer(integer));
         }
         if (exponent || whole > 300) && !text.parse::<f64>().is_ok_and(f64::is_finite) {
             return self.fault(Flaw::NumberOverflow);
@@ -365,6 +371,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes digits: how many, and the number they make if they are at most eighteen.
+    #[inline]
     fn digits(&mut self) -> (usize, i64) {
         let (start, mut magnitude) = (self.at, 0_i64);
         while let Some(digit @ b'0'..=b'9') = self.peek() {
@@ -375,6 +382,22 @@ impl<'a> Reader<'a> {
         }
         (self.at - start, magnitude)
     }
+}
+
+/// Where the characters from `at` on end that stand for themselves, eight bytes at a time.
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let ends = ends_run(u64::from_le_bytes(*eight));
+        if ends != 0 {
+            return at + ends.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let run = rest
+        .iter()
+        .position(|b| matches!(b, b'"' | b'\\' | 0..=0x1f));
+    at + run.unwrap_or(rest.len())
 }
 
 /// The high bit of each byte that ends a run of plain characters: a quote, a backslash, a control
@@ -393,11 +416,13 @@ fn ends_run(eight: u64) -> u64 {
 /// are sorted once, not hashed, so that the worst case stays the same whatever keys the caller picks.
 impl Object<'_> {
     /// Whether `key` is already there; only asked while the object is small.
+    #[inline]
     pub(crate) fn repeats(&self, key: &str) -> bool {
         self.0.len() < SCAN_MAX && self.0.iter().any(|(k, _)| k == key)
     }
 
     /// Whether an object that outgrew the scan has a key twice.
+    #[inline]
     pub(crate) fn repeats_late(&self) -> bool {
         self.0.len() > SCAN_MAX && self.has_duplicate()
     }

@@ -1,6 +1,11 @@
 //! No hostile message of the corpus gets past a policy that allows everything.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests"
+)]
 
 use weir_policy::{
     Context, Counters, Decision, Message, Micros, Policy, Reason, Resolver, ResolverSpec, judge,
@@ -19,9 +24,11 @@ fn outcome(body: &[u8], resolver: &Resolver) -> String {
         Ok(None) => return "passed without being judged".to_owned(),
         Err(malformed) => return format!("{} {}", malformed.code, malformed.flaw.as_str()),
     };
-    let told = |decision: &Decision| match decision.reason {
-        Reason::Malformed => format!("(malformed): {}", decision.message),
-        _ => decision.rule.to_string(),
+    let told = |decision: &Decision| {
+        if decision.reason == Reason::Malformed {
+            return format!("(malformed): {}", decision.message);
+        }
+        decision.rule.to_string()
     };
     let resolution = match resolver.resolve(&ask) {
         Ok(resolution) => resolution,
@@ -44,10 +51,10 @@ fn outcome(body: &[u8], resolver: &Resolver) -> String {
         &mut Counters::new(16),
         Micros(0),
     );
-    match judgement.decision.is_allow() {
-        true => "allowed".to_owned(),
-        false => told(&judgement.decision),
+    if judgement.decision.is_allow() {
+        return "allowed".to_owned();
     }
+    told(&judgement.decision)
 }
 
 fn profiled() -> Resolver {

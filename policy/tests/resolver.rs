@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
     reason = "tests"
 )]
 
@@ -359,15 +360,14 @@ fn each_operation_is_found_behind_its_own_requests_with_its_arguments() {
                 }
             }
             let form = &request["body"];
-            let body = match form["as"].as_str() {
-                Some(whole) => body[whole].clone(),
-                None => {
-                    for (from, to) in form["rename"].as_object().into_iter().flatten() {
-                        let value = body.remove(to.as_str().unwrap()).unwrap();
-                        body.insert(from.clone(), value);
-                    }
-                    serde_json::Value::Object(body)
+            let body = if let Some(whole) = form["as"].as_str() {
+                body[whole].clone()
+            } else {
+                for (from, to) in form["rename"].as_object().into_iter().flatten() {
+                    let value = body.remove(to.as_str().unwrap()).unwrap();
+                    body.insert(from.clone(), value);
                 }
+                serde_json::Value::Object(body)
             };
             let hatch = serde_json::json!({
                 "method": request["method"], "path": format!("/api/v2.0{path}/"), "body": body.to_string(),

@@ -209,8 +209,7 @@ impl<'a> Envelope<'a> {
             }
             (None, Some(result), None) => answer(self.id, Answer::Result(result)).map_err(refuse),
             (None, None, Some(error)) => answer(self.id, Answer::Error(error)).map_err(refuse),
-            (None, None, None) => Err(refuse(Flaw::Method)),
-            (Some(_), None, None) => Err(refuse(Flaw::Method)),
+            (None | Some(_), None, None) => Err(refuse(Flaw::Method)),
             (_, _, _) => Err(refuse(Flaw::ResultInRequest)),
         }
     }

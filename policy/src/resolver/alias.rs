@@ -57,9 +57,10 @@ enum Source {
 
 /// How the tool that a hatch leads to is judged.
 pub(super) fn role(tool: &str, hatch: &str) -> ReadingRole {
-    match tool.strip_prefix(hatch) == Some(UNMATCHED) {
-        true => ReadingRole::LiteralOnly,
-        false => ReadingRole::Full,
+    if tool.strip_prefix(hatch) == Some(UNMATCHED) {
+        ReadingRole::LiteralOnly
+    } else {
+        ReadingRole::Full
     }
 }
 
@@ -255,8 +256,8 @@ impl Source {
         match self {
             Self::Constant(text) => Ok(Some(Value::String(Cow::Borrowed(text)))),
             Self::Captured(place) => {
-                let captured = captures.iter().find(|(name, _)| name == place);
-                Ok(captured.map(|(_, captured)| match captured {
+                let capture = captures.iter().find(|(name, _)| name == place);
+                Ok(capture.map(|(_, captured)| match captured {
                     Captured::Integer(integer) => Value::Number(Number::Integer(*integer)),
                     Captured::Text(text) => Value::String(Cow::Borrowed(text)),
                 }))
@@ -269,12 +270,10 @@ impl Source {
                     }
                     Some(_) => return Err("the body must be a string that holds JSON"),
                 };
-                match value {
-                    Value::Object(object) => {
-                        reshape(object, rename, lift).map(Value::Object).map(Some)
-                    }
-                    other => Ok(Some(other)),
+                if let Value::Object(object) = value {
+                    return reshape(object, rename, lift).map(Value::Object).map(Some);
                 }
+                Ok(Some(value))
             }
         }
     }
@@ -291,15 +290,18 @@ fn reshape<'a>(
     }
     let mut shaped = Object::default();
     for (key, value) in object.0 {
+        let lifted = lift.iter().any(|name| *name == key);
         match value {
-            Value::Object(inner) if lift.iter().any(|name| *name == key) => {
-                shaped.0.extend(inner.0);
-            }
-            value => {
+            Value::Object(inner) if lifted => shaped.0.extend(inner.0),
+            value @ (Value::Object(_)
+            | Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)) => {
                 let renamed = rename.iter().find(|(from, _)| *from == key);
-                shaped
-                    .0
-                    .push((renamed.map_or(key, |(_, to)| Cow::Borrowed(to)), value));
+                let name = renamed.map_or(key, |(_, to)| Cow::Borrowed(to));
+                shaped.0.push((name, value));
             }
         }
     }
@@ -308,8 +310,8 @@ fn reshape<'a>(
 
 /// Two sources for one argument could be read in two ways.
 fn unambiguous(object: Object<'_>) -> Result<Object<'_>, &'static str> {
-    match object.has_duplicate() {
-        true => Err("an argument is given twice"),
-        false => Ok(object),
+    if object.has_duplicate() {
+        return Err("an argument is given twice");
     }
+    Ok(object)
 }

@@ -146,10 +146,10 @@ impl Dispatch {
 }
 
 fn named(name: &str) -> Result<(), ResolverProblem> {
-    match is_name(name) && !is_reserved(name) && !name.ends_with(UNMATCHED) {
-        true => Ok(()),
-        false => Err(ResolverProblem::Name(name.to_owned())),
+    if is_name(name) && !is_reserved(name) && !name.ends_with(UNMATCHED) {
+        return Ok(());
     }
+    Err(ResolverProblem::Name(name.to_owned()))
 }
 
 pub(super) fn pointer(tool: &str, text: &str) -> Result<Pointer, ResolverProblem> {

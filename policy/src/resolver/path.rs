@@ -216,16 +216,14 @@ mod tests {
         }
     }
 
+    fn captured<'a>(template: &'a Template, text: &'a str) -> Option<Vec<(&'a str, Captured<'a>)>> {
+        let path = RequestPath::parse(text, &[]).unwrap();
+        template.captures(&path).map(|captures| captures.to_vec())
+    }
+
     #[test]
     fn a_template_takes_only_integers_in_their_only_spelling() {
         let template = Template::parse("/vm/id/{id:integer}/stop").unwrap();
-        fn captured<'a>(
-            template: &'a Template,
-            text: &'a str,
-        ) -> Option<Vec<(&'a str, Captured<'a>)>> {
-            let path = RequestPath::parse(text, &[]).unwrap();
-            template.captures(&path).map(|captures| captures.to_vec())
-        }
         assert_eq!(
             captured(&template, "/vm/id/7/stop").unwrap(),
             [("id", Captured::Integer(7))]
