@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-use weir_proxy::{Config, Ready, serve};
+use weir_policy::Problems;
+use weir_proxy::{Config, Ready, ServeError, serve};
 
-use crate::failure::Fix as _;
+use crate::failure::{Fix as _, Rendered};
 use crate::{configuration, terminal};
 
 /// What a shell gives for a process that SIGINT ended.
@@ -95,8 +96,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
         });
     };
     let told = config.clone();
-    serve(config, move |ready| tell(&told, &ready), shutdown).await?;
-    Ok(())
+    serve(config, move |ready| tell(&told, &ready), shutdown)
+        .await
+        .map_err(explained)
+}
+
+/// A policy's problems with their carets; anything else is one line already.
+fn explained(error: ServeError) -> anyhow::Error {
+    if let ServeError::Policy { problems } = &error {
+        let pages: Vec<String> = problems.iter().map(Problems::styled).collect();
+        return Rendered::bad(pages.join("\n\n"));
+    }
+    error.into()
 }
 
 /// Says where everything is, once everything is there.

@@ -16,7 +16,7 @@ pub struct Named {
     sql: &'static str,
 }
 
-/// Something of a named question that can be set: `--set seconds=10`.
+/// Something of a named question that can be set: `--param seconds=10`.
 #[derive(Debug, Clone, Copy)]
 pub struct Parameter {
     /// Its name.
@@ -294,7 +294,7 @@ impl Named {
             })
     }
 
-    /// What `weir query --named NAME --help` shows: the question, its parameters, its SQL.
+    /// What `weir query --list --named NAME` shows: the question, its parameters, its SQL.
     pub fn help(&self) -> String {
         let mut page = format!("{}: {}\n\n", self.name, self.question);
         for parameter in self.parameters {
