@@ -32,6 +32,7 @@ use crate::telemetry::CallDecided;
 pub(crate) use refusal::tell_suppressed;
 pub(crate) use reply::Body;
 
+mod asked;
 mod bare;
 mod call;
 mod carry;
@@ -78,7 +79,7 @@ pub(crate) async fn enforce(
     }
 
     // read
-    let Ok(place) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
+    let Ok(mut place) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
         return reply::busy();
     };
     let read = read::whole(gate, &head, body).await;
@@ -109,6 +110,13 @@ pub(crate) async fn enforce(
         Ok(ask) => ask,
         Err(malformed) => return refuse(Refusal::Malformed(malformed)).await,
     };
+    if envelope.method() == carry::LISTEN {
+        // It waits for nothing in particular, maybe for hours: it has a place among the streams.
+        match Arc::clone(&gate.streams).try_acquire_owned() {
+            Ok(stream) => place = stream,
+            Err(_) => return reply::busy(),
+        }
+    }
     let call_id = fresh_call_id(received_at);
     let draft = Draft {
         key: &gate.digest_key,
@@ -206,23 +214,27 @@ pub(crate) async fn enforce(
 
     // commit
     let seq = decided.commit.seq();
+    let open = decided
+        .decision
+        .is_allow()
+        .then(|| OpenCall::new(gate, &caller, envelope.method(), seq, call_id, clock));
     let permit = match decided.commit.wait().await {
         Ok(permit) => permit,
         Err(why) => {
+            if let Some(open) = open {
+                open.void();
+            }
             gate.note_unrecorded(&caller, &why);
             return reply::denied(&envelope, ask.kind, &unrecorded(), Some(call_id));
         }
     };
-    let tool = resolution
-        .readings
-        .last()
-        .map_or(ask.wire_tool.as_ref(), |reading| &reading.tool);
+    let last = resolution.readings.last();
+    let tool = last.map_or(ask.wire_tool.as_ref(), |reading| &reading.tool);
     gate.note_decided(&caller, tool, &decided.decision);
-    let Some(permit) = permit else {
+    let (Some(permit), Some(mut open)) = (permit, open) else {
         return reply::denied(&envelope, ask.kind, &decided.decision, Some(call_id));
     };
-    let open =
-        OpenCall::new(gate, &caller, envelope.method(), seq, call_id, clock).committed(committing);
+    open.committed(committing);
 
     // forward, finish: the outcome goes to the journal, the answer to the caller
     carry::carry(gate, carriage(Leave::Permit(permit), open)).await

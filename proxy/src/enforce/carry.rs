@@ -14,13 +14,13 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use weir_policy::{Decision, Policy};
-use weir_recorder::{Call, Direction, Finish, Outcome};
+use weir_policy::Policy;
+use weir_recorder::{Finish, Outcome};
 
+use super::Caller;
 use super::envelope::Accept;
 use super::outcome::{Ending, Said, look};
 use super::reply::{self, Body};
-use super::{Caller, fresh_call_id};
 use crate::gate::Gate;
 use crate::leave::Leave;
 use crate::listing::{self, Listing};
@@ -32,6 +32,8 @@ use crate::upstream::{
 
 /// Events that may wait for a slow client; the server is not read any further meanwhile.
 const EVENTS_WAITING_MAX: usize = 16;
+/// The modern era's stream of notifications.
+pub(super) const LISTEN: &str = "subscriptions/listen";
 
 /// One message on its way, with everything its answer will need.
 pub(super) struct Carriage {
@@ -54,7 +56,8 @@ pub(super) struct OpenCall {
     seq: i64,
     call_id: [u8; 16],
     began: Instant,
-    forwarded: Instant,
+    /// When it went on its way to the server; before that it has provably not reached it.
+    forwarded: Option<Instant>,
     commit_us: Option<i32>,
     ended: bool,
 }
@@ -75,17 +78,20 @@ impl OpenCall {
             seq,
             call_id,
             began,
-            forwarded: Instant::now(),
+            forwarded: None,
             commit_us: None,
             ended: false,
         }
     }
 
-    /// The decision became durable after this time.
-    pub(super) fn committed(mut self, since: Instant) -> Self {
+    /// The decision became durable, so long after `since`.
+    pub(super) fn committed(&mut self, since: Instant) {
         self.commit_us = i32::try_from(since.elapsed().as_micros()).ok();
-        self.forwarded = Instant::now();
-        self
+    }
+
+    /// The decision did not become durable: the log voids the row, and there is nothing to end.
+    pub(super) fn void(mut self) {
+        self.ended = true;
     }
 
     fn end(mut self, ending: Ending, status: Option<StatusCode>, given_back: bool) {
@@ -102,7 +108,9 @@ impl OpenCall {
             result: None,
             given_back,
             commit_us: self.commit_us,
-            upstream_us: i64::try_from(self.forwarded.elapsed().as_micros()).ok(),
+            upstream_us: self
+                .forwarded
+                .and_then(|since| i64::try_from(since.elapsed().as_micros()).ok()),
         };
         // The reply does not wait for its outcome to be durable: a crash leaves `unknown` (DESIGN 6.4).
         drop(self.gate.ledger.finish(self.seq, &finish));
@@ -114,14 +122,12 @@ impl OpenCall {
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if !self.ended {
-            self.write(
-                Ending {
-                    outcome: Outcome::Cancelled,
-                    ..Ending::default()
-                },
-                None,
-                false,
-            );
+            let ending = Ending {
+                outcome: Outcome::Cancelled,
+                ..Ending::default()
+            };
+            // A client that left while its decision was on its way to the disk: nothing was forwarded.
+            self.write(ending, None, self.forwarded.is_none());
         }
     }
 }
@@ -209,12 +215,15 @@ impl Carriage {
         let Self {
             leave,
             exchange,
-            open,
+            mut open,
             caller,
             session,
             place,
             ..
         } = self;
+        if let Some(open) = &mut open {
+            open.forwarded = Some(Instant::now());
+        }
         let tap = Tap::new(&gate, &caller, &session, &exchange);
         let upstream = caller.server.upstream.clone();
         let answer = tokio::select! {
@@ -262,15 +271,19 @@ fn outcome_of(cause: Cause) -> Outcome {
 }
 
 /// What stands between a server's answer and the client: looks at each message, hides what is hidden.
-struct Tap {
-    gate: Arc<Gate>,
-    caller: Caller,
-    session: Session,
+pub(super) struct Tap {
+    pub(super) gate: Arc<Gate>,
+    pub(super) caller: Caller,
+    pub(super) session: Session,
+    /// What the client said of itself on the way, for messages in its stead.
+    pub(super) headers: HeaderMap,
+    pub(super) protocol_session: Option<Arc<str>>,
+    pub(super) caller_key: Arc<str>,
     id: Option<Arc<str>>,
     rpc_method: Arc<str>,
     method: Method,
     kind: MessageKind,
-    era: Era,
+    pub(super) era: Era,
     /// The lists that may come by this way, if the grant's policy can hide anything of them.
     hidden: Option<(Arc<Policy>, Vec<Listing>)>,
 }
@@ -288,6 +301,9 @@ impl Tap {
             gate: Arc::clone(gate),
             caller: caller.clone(),
             session: session.clone(),
+            headers: exchange.headers.clone(),
+            protocol_session: exchange.session.clone(),
+            caller_key: Arc::clone(&exchange.caller),
             id: exchange.request_id.as_ref().map(|id| Arc::clone(&id.raw)),
             rpc_method: Arc::clone(&exchange.rpc_method),
             method: exchange.method.clone(),
@@ -393,7 +409,7 @@ impl Tap {
             let next = tokio::select! {
                 biased;
                 () = self.gate.giving_up.cancelled() => return end(open, Outcome::Unknown, Some(status), false),
-                () = self.gate.stopping.cancelled(), if open.is_none() => return,
+                () = self.gate.stopping.cancelled(), if open.is_none() || self.listens() => return,
                 () = gone(client.as_ref()), if client.is_some() => {
                     if self.era == Era::Modern || open.is_none() {
                         return; // dropping the open call ends it as cancelled, dropping the stream tells the server
@@ -412,9 +428,12 @@ impl Tap {
                 // A stream that ends without the answer may be resumed; how the call ended is then not known here.
                 None => return end(open, Outcome::Unknown, Some(status), false),
             };
-            let Some(raw) = self.event(&event, status, &mut open) else {
+            let Some(raw) = self.event(&event, status, &mut open).await else {
                 return end(open, Outcome::HttpError, Some(status), false);
             };
+            if raw.is_empty() {
+                continue; // withheld
+            }
             if let Some(sender) = &client
                 && sender.send(raw).await.is_err()
             {
@@ -430,7 +449,7 @@ impl Tap {
     }
 
     /// The bytes that a client gets of one event, once the record has heard of it; none for a list that cannot be read.
-    fn event(
+    async fn event(
         &self,
         event: &Event,
         status: StatusCode,
@@ -445,7 +464,11 @@ impl Tap {
                     open.end(ending, Some(status), false);
                 }
             }
-            Said::Asked { method, id } => self.note_asked(&method, &id, data.len()),
+            Said::Asked { method, id } => {
+                if !self.admits(&method, &id, &data).await {
+                    return Some(Bytes::new());
+                }
+            }
             Said::Other => {}
         }
         match self.filtered(&data) {
@@ -472,29 +495,9 @@ impl Tap {
         })
     }
 
-    /// A request of the server to the client is a row too. Its answer comes as a message of its own.
-    fn note_asked(&self, method: &str, id: &str, length: usize) {
-        let received_at = self.gate.ledger.clock().now();
-        let client = &self.session.client;
-        let call = Call {
-            direction: Direction::Server,
-            call_id: fresh_call_id(received_at),
-            received_at: received_at.0,
-            server: Some(&*self.caller.server.name),
-            grant: Some(&*self.caller.grant.name),
-            session: Some(&*self.session.id),
-            client_name: client.name.as_deref(),
-            client_version: client.version.as_deref(),
-            client_address: Some(&*self.caller.address_text),
-            protocol: client.protocol.as_deref(),
-            method: Some(method),
-            request_id: Some(id),
-            request_bytes: i64::try_from(length).ok(),
-            ..Call::default()
-        };
-        if let Ok(commit) = self.gate.ledger.record(&Decision::allow(), call) {
-            drop(self.gate.ledger.finish(commit.seq(), &Finish::default()));
-        }
+    /// Whether this is a request whose answer goes on for as long as the client listens.
+    fn listens(&self) -> bool {
+        &*self.rpc_method == LISTEN
     }
 
     /// Binds the session that a server opened to the grant that asked for it.

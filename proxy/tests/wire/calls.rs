@@ -65,7 +65,7 @@ async fn a_modern_denial_is_complete_and_comes_as_an_event_to_those_who_take_onl
     let body = json!({ "jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": { "name": "nothing",
         "_meta": { "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientInfo": { "name": "agent", "version": "2" } } } });
     let request = proxy
-        .request("")
+        .request()
         .header("mcp-method", "tools/call")
         .header("mcp-name", "nothing");
     let reply = proxy
@@ -75,7 +75,7 @@ async fn a_modern_denial_is_complete_and_comes_as_an_event_to_those_who_take_onl
     assert_eq!(reply.json()["id"], "a");
 
     let mut request = proxy
-        .request("")
+        .request()
         .body(Full::new(body.to_string().into()))
         .unwrap();
     request
@@ -220,7 +220,7 @@ async fn a_grant_without_policy_may_nothing() {
     let folder = folder(&server.url, &policy());
     let proxy = Proxy::start(folder.path()).await;
     let mut request = proxy
-        .request("")
+        .request()
         .body(Full::new(call("vm_list", &json!({})).into()))
         .unwrap();
     request.headers_mut().insert(
@@ -247,7 +247,7 @@ async fn only_the_right_token_host_path_and_method_come_in() {
     let folder = folder(&server.url, &policy());
     let proxy = Proxy::start(folder.path()).await;
     let body = || Full::new(call("vm_list", &json!({})).into());
-    let mut wrong = proxy.request("").body(body()).unwrap();
+    let mut wrong = proxy.request().body(body()).unwrap();
     wrong
         .headers_mut()
         .insert("authorization", format!("Bearer {TOKEN}x").parse().unwrap());
@@ -260,24 +260,24 @@ async fn only_the_right_token_host_path_and_method_come_in() {
             .starts_with("Bearer")
     );
 
-    let mut elsewhere = proxy.request("").body(body()).unwrap();
+    let mut elsewhere = proxy.request().body(body()).unwrap();
     *elsewhere.uri_mut() = format!("https://{}/other", proxy.ready.address)
         .parse()
         .unwrap();
     assert_eq!(proxy.send(elsewhere).await.status, 404);
 
-    let mut put = proxy.request("").body(body()).unwrap();
+    let mut put = proxy.request().body(body()).unwrap();
     *put.method_mut() = http::Method::PUT;
     assert_eq!(proxy.send(put).await.status, 405);
 
     let page = proxy
-        .request("")
+        .request()
         .header("origin", "https://evil.example")
         .body(body())
         .unwrap();
     assert_eq!(proxy.send(page).await.status, 403);
     let rebound = proxy
-        .request("")
+        .request()
         .header("host", "evil.example")
         .body(body())
         .unwrap();

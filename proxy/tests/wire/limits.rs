@@ -24,9 +24,9 @@ async fn thirty_two_connections_never_get_more_than_the_limit_in_a_window() {
             while SystemTime::now() < until {
                 let reply = proxy.call("vm_stop", json!({ "id": agent })).await;
                 if reply.is_denied() {
-                    denied += 1
+                    denied += 1;
                 } else {
-                    allowed += 1
+                    allowed += 1;
                 }
             }
             (allowed, denied)

@@ -69,7 +69,7 @@ async fn headers_that_disagree_with_the_body_are_refused() {
         (modern, "mcp-protocol-version", "2025-06-18", -32020),
     ] {
         let request = proxy
-            .request("")
+            .request()
             .header(header, value)
             .body(Full::new(body.into()))
             .unwrap();
@@ -99,12 +99,12 @@ async fn bodies_too_large_compressed_or_of_another_kind_are_refused_and_recorded
     let large = call("vm_list", &json!({ "text": "x".repeat(100_001) }));
     assert_eq!(proxy.post(large).await.status, 413);
     let request = proxy
-        .request("")
+        .request()
         .header("content-encoding", "gzip")
         .body(Full::new(call("vm_list", &json!({})).into()));
     assert_eq!(proxy.send(request.unwrap()).await.status, 415);
     let mut request = proxy
-        .request("")
+        .request()
         .body(Full::new(call("vm_list", &json!({})).into()))
         .unwrap();
     request

@@ -32,7 +32,6 @@ pub(crate) const OTHER_TOKEN: &str = "weir-test-token-dev";
 /// One request as it reached the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Reached {
-    pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
@@ -97,7 +96,6 @@ impl Server {
         let body = body.collect().await.unwrap().to_bytes();
         let message: Value = serde_json::from_slice(&body).unwrap_or_default();
         self.log.lock().unwrap().push(Reached {
-            method: head.method.clone(),
             headers: head.headers.clone(),
             body: body.clone(),
         });
@@ -131,6 +129,12 @@ impl Server {
             let text = format!(
                 ": hello\n\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}}\n\nid: 7\ndata: {answer}\n\n"
             );
+            return whole(StatusCode::OK, "text/event-stream", &text);
+        }
+        if tool == "samples" {
+            let asks = r#"{"jsonrpc":"2.0","id":99,"method":"sampling/createMessage","params":{"messages":[],"tools":[{}]}}"#;
+            let lists = r#"{"jsonrpc":"2.0","id":98,"method":"roots/list"}"#;
+            let text = format!("data: {asks}\n\ndata: {lists}\n\ndata: {answer}\n\n");
             return whole(StatusCode::OK, "text/event-stream", &text);
         }
         let mut response = whole(StatusCode::OK, "application/json", &answer);
@@ -296,8 +300,7 @@ impl Proxy {
         self.client.request(request).await.unwrap()
     }
 
-    pub(crate) fn request(&self, body: impl Into<Bytes>) -> http::request::Builder {
-        let _: Bytes = body.into();
+    pub(crate) fn request(&self) -> http::request::Builder {
         Request::post(self.url())
             .header("authorization", format!("Bearer {TOKEN}"))
             .header("content-type", "application/json")
@@ -307,7 +310,7 @@ impl Proxy {
 
     pub(crate) async fn post(&self, body: impl Into<Bytes>) -> Reply {
         let body = body.into();
-        self.send(self.request("").body(Full::new(body)).unwrap())
+        self.send(self.request().body(Full::new(body)).unwrap())
             .await
     }
 
@@ -480,7 +483,7 @@ pub(crate) fn policy() -> Value {
         "default": "deny",
         "hide": ["vm_delete"],
         "tools": {
-            "vm_list": {}, "slow": {}, "fails": {}, "refuses": {}, "streams": {},
+            "vm_list": {}, "slow": {}, "fails": {}, "refuses": {}, "streams": {}, "samples": {},
             "vm_stop": {
                 "deny_if": [{ "conditions": [{ "path": "args.force", "op": "eq", "value": true }], "on_deny": "Forced power-off needs a person." }],
                 "limits": [{ "counter": "vm_stop_rate", "window": "hour", "max": 3, "scope": "grant" }]

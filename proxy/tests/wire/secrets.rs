@@ -47,7 +47,7 @@ async fn a_canary_is_found_in_no_log_metric_error_or_denial() {
         format!("{CANARY} is no JSON"),
     ] {
         let request = proxy
-            .request("")
+            .request()
             .header("cookie", CANARY)
             .header("x-secret", CANARY)
             .body(Full::new(body.into()));
@@ -56,7 +56,7 @@ async fn a_canary_is_found_in_no_log_metric_error_or_denial() {
         ));
     }
     let mut wrong = proxy
-        .request("")
+        .request()
         .body(Full::new(call("vm_list", &json!({})).into()))
         .unwrap();
     wrong

@@ -13,14 +13,10 @@ async fn a_call_under_way_is_finished_and_sealed() {
     let folder = folder(&server.url, &policy());
     let mut proxy = Proxy::start(folder.path()).await;
     // A legacy stream is open, and must not hold the stop up.
-    let stream = proxy
-        .request("")
-        .method("GET")
-        .body(Full::default())
-        .unwrap();
+    let stream = proxy.request().method("GET").body(Full::default()).unwrap();
     let _open = proxy.open(stream).await;
     let request = proxy
-        .request("")
+        .request()
         .body(Full::new(crate::rig::call("slow", &json!({})).into()))
         .unwrap();
     let (arrived, go_on) = (Arc::clone(&server.arrived), Arc::clone(&server.go_on));
