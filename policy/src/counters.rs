@@ -1,5 +1,10 @@
 //! How much of every limit is used up: exact, deterministic, bounded.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
 mod store;
 
 use std::convert::Infallible;
@@ -98,7 +103,7 @@ impl Counters {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle_admission(
         &mut self,
         admission: &Admission<'_>,
@@ -196,7 +201,7 @@ impl Counters {
     }
 
     /// Asks one limit; takes nothing yet.
-    #[inline]
+    #[inline(always)]
     fn ask<'a>(
         &mut self,
         demand: &Demand<'a>,
@@ -225,7 +230,7 @@ impl Counters {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_room<'a>(
         &mut self,
         demand: &Demand<'a>,
@@ -271,7 +276,7 @@ impl Counters {
     }
 
     /// Finds the counter of one limit; `None` if the call takes nothing from it.
-    #[inline]
+    #[inline(always)]
     fn pend<'a>(
         &mut self,
         demand: &Demand<'a>,
@@ -301,7 +306,7 @@ impl Counters {
         }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn key(&self, start: u32, end: u32) -> &[u8] {
         self.keys
             .get(start as usize..end as usize)
@@ -309,7 +314,7 @@ impl Counters {
     }
 
     /// Limits with equal keys take once: the larger amount.
-    #[inline]
+    #[inline(always)]
     fn join<'a>(&mut self, pendings: &mut Pendings<'a>, pending: Pending<'a>) {
         let key = self.key(pending.start, pending.end);
         let is_same = |earlier: &&mut Pending<'_>| {
@@ -338,7 +343,7 @@ impl Counters {
         self.store.held(grant) + claims <= self.keys_per_grant_max
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, pendings: &Pendings<'_>, context: &Context<'_>, at: Micros) -> Reservation {
         let mut taken = SmallVec::new();
         for pending in pendings {

@@ -1,6 +1,11 @@
 //! The stages of a judgement, in their order (DESIGN 5.4): all of them run over all readings of a call
 //! before the next begins. What is here depends on nothing but its arguments.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
 use std::convert::Infallible;
 
 use smallvec::SmallVec;
@@ -58,7 +63,7 @@ pub fn evaluate<'a>(
 }
 
 /// The stages before the limits: the first that denies names the decision.
-#[inline]
+#[inline(always)]
 pub(crate) fn admit<'a>(
     policy: Option<&'a Policy>,
     resolution: &'a Resolution<'_>,
@@ -80,7 +85,7 @@ pub(crate) fn admit<'a>(
 
 impl<'a> Admission<'a> {
     /// Looks up the rules of every reading; `None` if there is no reading.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         policy: &'a Policy,
         resolution: &'a Resolution<'_>,
@@ -113,7 +118,7 @@ impl<'a> Admission<'a> {
         self.facts.context
     }
 
-    #[inline]
+    #[inline(always)]
     fn refuse(&self, watch: &mut impl Watch) -> Result<(), Decision> {
         for judged in &self.judged {
             watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
@@ -160,7 +165,7 @@ impl<'a> Admission<'a> {
     }
 
     /// The stage after the limits. Where a person would be asked, nobody can be: the call is denied.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn approve(&self, watch: &mut impl Watch) -> Result<(), Decision> {
         for judged in &self.judged {
             for predicate in judged.rules(|rules| &rules.approve_if) {
@@ -177,7 +182,7 @@ impl<'a> Admission<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn ask(
         &self,
         stage: Stage,
@@ -203,7 +208,7 @@ impl<'a> Admission<'a> {
 
     /// Every limit of the call: those of its readings, then those over all tools on the effective
     /// arguments. Stops at the first error.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn demands<E>(
         &self,
         mut each: impl FnMut(Demand<'a>) -> Result<(), E>,
@@ -259,7 +264,7 @@ impl<'a> Admission<'a> {
 
 impl<'a> Judged<'a> {
     /// One list of the rules of this reading; empty if it has none.
-    #[inline]
+    #[inline(always)]
     fn rules<T>(&self, list: impl FnOnce(&'a ToolRules) -> &'a Vec<T>) -> &'a [T] {
         self.standing
             .rules
@@ -267,7 +272,7 @@ impl<'a> Judged<'a> {
     }
 
     /// Whether the policy lists the name, or lets through what it does not list.
-    #[inline]
+    #[inline(always)]
     fn is_listed(&self, default: Verdict) -> bool {
         match self.reading.role {
             ReadingRole::Dispatcher => true,

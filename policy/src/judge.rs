@@ -1,5 +1,10 @@
 //! The one door from a parsed call to a decision, for the live proxy and for replay alike.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
 use crate::evaluate::admit;
 use crate::explain::{Unwatched, Watch};
 use crate::{Context, Counters, Decision, Micros, Policy, Reservation, Resolution};
@@ -44,7 +49,7 @@ pub fn judge(
     )
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn judge_watched(
     policy: Option<&Policy>,
     resolution: &Resolution<'_>,

@@ -1,5 +1,10 @@
 //! The key of a counter: exact bytes, so that no two counters ever share one, and the same as text.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
 use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
@@ -56,6 +61,42 @@ pub(crate) fn push_part(key: &mut Vec<u8>, part: &[u8]) {
     } else {
         key.extend_from_slice(&(part.len() as u16).to_le_bytes());
         key.extend_from_slice(part);
+    }
+}
+
+/// Appends three names: where it counts (server or node), whose it is (grant, session or nobody), and
+/// the tool (or none).
+#[inline(always)]
+pub(crate) fn push_names(key: &mut Vec<u8>, names: [&str; 3]) {
+    let [a, b, c] = names.map(str::len);
+    if a > PART_BYTES_MAX || b > PART_BYTES_MAX || c > PART_BYTES_MAX {
+        return push_long_names(key, names);
+    }
+    let lengths = [a, b, c].map(|length| (length as u16).to_le_bytes());
+    key.extend_from_slice(lengths.as_flattened());
+    for name in names {
+        key.extend_from_slice(name.as_bytes());
+    }
+}
+
+/// The same with every long name as its hash.
+#[cold]
+fn push_long_names(key: &mut Vec<u8>, names: [&str; 3]) {
+    let is_long = |name: &str| name.len() > PART_BYTES_MAX;
+    for name in names {
+        let length = if is_long(name) {
+            HASHED
+        } else {
+            name.len() as u16
+        };
+        key.extend_from_slice(&length.to_le_bytes());
+    }
+    for name in names {
+        if is_long(name) {
+            key.extend_from_slice(&Sha256::digest(name));
+        } else {
+            key.extend_from_slice(name.as_bytes());
+        }
     }
 }
 
@@ -159,21 +200,25 @@ impl<'k> Parts<'k> {
         } else {
             None
         };
+        let lengths = [self.length()?, self.length()?, self.length()?];
+        let [place, holder, tool] = lengths.map(|length| self.text(length));
+        let (place, holder, tool) = (place?, holder?, tool?);
         let mut text = String::new();
-        if scope == Scope::Node as u8 {
-            write!(text, "node={}", self.part()?).ok()?;
+        text.push_str(if scope == Scope::Node as u8 {
+            "node="
         } else {
-            write!(text, "server={}", self.part()?).ok()?;
-        }
+            "server="
+        });
+        text.push_str(&place);
         if scope == Scope::Grant as u8 {
-            write!(text, "/grant={}", self.part()?).ok()?;
+            write!(text, "/grant={holder}").ok()?;
         } else if scope == Scope::Session as u8 {
-            write!(text, "/session={}", self.part()?).ok()?;
+            write!(text, "/session={holder}").ok()?;
         }
         if all_tools == 1 {
             text.push_str("/all_tools");
         } else {
-            write!(text, "/tool={}", self.part()?).ok()?;
+            write!(text, "/tool={tool}").ok()?;
         }
         let window = if sliding == 1 { "sliding" } else { "window" };
         write!(text, "/counter={counter}/{window}={}s", micros / 1_000_000).ok()?;
@@ -193,12 +238,21 @@ impl<'k> Parts<'k> {
     }
 
     fn part(&mut self) -> Option<String> {
-        match u16::from_le_bytes(self.take(2)?.try_into().ok()?) {
-            HASHED => Some(format!("sha256:{}", hex::encode(self.take(32)?))),
-            len => Some(escape(&String::from_utf8_lossy(
-                self.take(usize::from(len))?,
-            ))),
+        let length = self.length()?;
+        self.text(length)
+    }
+
+    fn length(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn text(&mut self, length: u16) -> Option<String> {
+        if length == HASHED {
+            return Some(format!("sha256:{}", hex::encode(self.take(32)?)));
         }
+        Some(escape(&String::from_utf8_lossy(
+            self.take(usize::from(length))?,
+        )))
     }
 
     fn value(&mut self) -> Option<String> {
@@ -214,4 +268,65 @@ impl<'k> Parts<'k> {
 /// Escapes a segment of a rule id or a key as RFC 6901 does.
 pub(crate) fn escape(segment: &str) -> String {
     segment.replace('~', "~0").replace('/', "~1")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn head(scope: Scope, all_tools: bool, increment_from: Option<&str>) -> Vec<u8> {
+        let window = Window {
+            micros: 60_000_000,
+            sliding: increment_from.is_some(),
+        };
+        Head {
+            scope,
+            window,
+            all_tools,
+            counter: "a/b",
+            increment_from,
+        }
+        .encode()
+        .into_vec()
+    }
+
+    #[test]
+    fn a_key_is_shown_as_text() {
+        let mut key = head(Scope::Grant, false, None);
+        push_names(&mut key, ["truenas", "ops", "vm_stop"]);
+        push_value(&mut key, &Value::parse("7.0").unwrap());
+        push_value(&mut key, &Value::parse("\"7/8\"").unwrap());
+        push_value(
+            &mut key,
+            &Value::parse("{\"b\": 1.50, \"a\": [null]}").unwrap(),
+        );
+        let shown = "server=truenas/grant=ops/tool=vm_stop/counter=a~1b/window=60s/per=7/per=\"7~18\"/per={\"a\":[null,],\"b\":15e-1,}";
+        assert_eq!(describe(&key), shown);
+        let mut key = head(Scope::Node, true, Some("args.n"));
+        push_names(&mut key, ["n1", "", ""]);
+        assert_eq!(
+            describe(&key),
+            "node=n1/all_tools/counter=a~1b/sliding=60s/increment_from=args.n"
+        );
+    }
+
+    #[test]
+    fn long_names_and_values_are_hashed_and_stay_apart() {
+        let long = |c: &str| c.repeat(300);
+        let key = |names: [&str; 3]| {
+            let mut key = head(Scope::Session, false, None);
+            push_names(&mut key, names);
+            key
+        };
+        let (a, b) = (key(["s", &long("a"), "t"]), key(["s", &long("b"), "t"]));
+        assert_ne!(a, b);
+        assert!(
+            a.len() < 100 && describe(&a).starts_with("server=s/session=sha256:"),
+            "{}",
+            describe(&a)
+        );
+        assert_ne!(key(["a", "bc", "d"]), key(["ab", "c", "d"]));
+    }
 }

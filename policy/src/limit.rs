@@ -1,6 +1,11 @@
 //! A quota of a policy, and the key of the counter that it asks (DESIGN 5.3).
 
-use crate::key::{Head, push_part, push_value};
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
+use crate::key::{Head, push_names, push_value};
 use crate::number::Decimal;
 use crate::path::{Facts, Path};
 use crate::problem::Span;
@@ -119,7 +124,7 @@ impl Limit {
     }
 
     /// `max` in the unit the counter counts in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ceiling(&self) -> u128 {
         match self.increment_from {
             Some(_) => u128::from(self.max) * 1_000_000,
@@ -128,7 +133,7 @@ impl Limit {
     }
 
     /// What the call takes: 1, or its amount in millionths.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn amount(
         &self,
         facts: &Facts<'_>,
@@ -150,30 +155,23 @@ impl Limit {
     }
 
     /// Appends the key of the counter that the call asks. Different counters have different keys.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_key(
         &self,
         facts: &Facts<'_>,
         arguments: &Value<'_>,
         key: &mut Vec<u8>,
     ) -> Result<(), Uncountable> {
-        key.extend_from_slice(&self.head);
         let context = facts.context;
-        match self.scope {
-            Scope::Node => push_part(key, context.node.as_bytes()),
-            Scope::Server => push_part(key, context.server.as_bytes()),
-            Scope::Grant => {
-                push_part(key, context.server.as_bytes());
-                push_part(key, context.grant.as_bytes());
-            }
-            Scope::Session => {
-                push_part(key, context.server.as_bytes());
-                push_part(key, context.session.as_bytes());
-            }
-        }
-        if !self.all_tools {
-            push_part(key, facts.tool.as_bytes());
-        }
+        let (server, holder) = match self.scope {
+            Scope::Node => (context.node, ""),
+            Scope::Server => (context.server, ""),
+            Scope::Grant => (context.server, context.grant),
+            Scope::Session => (context.server, context.session),
+        };
+        let tool = if self.all_tools { "" } else { facts.tool };
+        key.extend_from_slice(&self.head);
+        push_names(key, [server, holder, tool]);
         for path in &self.per {
             match path.find(facts, arguments).value() {
                 None | Some(Value::Null) => return Err(Uncountable::MissingKey),

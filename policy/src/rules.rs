@@ -1,5 +1,10 @@
 //! The rules of a policy in the form in which calls are judged: everything is found by one look-up.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -114,7 +119,7 @@ impl Rules {
     }
 
     /// Where `name` stands.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn stand(&self, name: &str) -> Standing<'_> {
         match self.names.get(name) {
             Some(Name { hidden, rules }) => Standing {
