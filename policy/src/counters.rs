@@ -9,13 +9,13 @@ mod store;
 
 use std::convert::Infallible;
 
-use smallvec::SmallVec;
-
 use self::store::{Handle, Store};
 use crate::evaluate::{Admission, Demand};
 use crate::explain::{Unwatched, Watch};
+use crate::few::Few;
 use crate::key;
 use crate::limit::{Limit, Scope, Uncountable};
+use crate::path::Facts;
 use crate::{Context, Decision, Evaluation, Judgement, Micros, Policy, Reason, Resolution};
 
 /// With fewer counters than this, only a grant at its capacity is a reason to sweep.
@@ -29,15 +29,15 @@ pub struct Counters {
     store: Store,
     /// With so many counters, those that ended are removed before the next call.
     sweep_at: usize,
-    /// The keys of the call at hand, one after the other; kept to allocate nothing per call.
-    keys: Vec<u8>,
+    /// The values in the keys of the call at hand; kept to allocate nothing per call.
+    values: Vec<u8>,
 }
 
 /// What one call took from the counters; can be given back.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     at: Micros,
-    taken: SmallVec<[Taken; 2]>,
+    taken: Few<Taken>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,11 +56,12 @@ pub struct LimitCount {
 }
 
 /// One limit of the call at hand from which the call takes something.
+#[derive(Clone, Copy)]
 struct Pending<'a> {
     limit: &'a Limit,
     amount: u128,
     hash: u64,
-    /// Where its key stands in `Counters::keys`.
+    /// Where the values of its key stand in `Counters::values`.
     start: u32,
     end: u32,
     counter: Option<Handle>,
@@ -68,7 +69,7 @@ struct Pending<'a> {
     claims: bool,
 }
 
-type Pendings<'a> = SmallVec<[Pending<'a>; 2]>;
+type Pendings<'a> = Few<Pending<'a>>;
 
 /// Why a limit refuses.
 struct Refusal {
@@ -91,7 +92,7 @@ impl Counters {
             keys_per_grant_max,
             store: Store::default(),
             sweep_at: SWEEP_MIN,
-            keys: Vec::new(),
+            values: Vec::new(),
         }
     }
 
@@ -110,7 +111,7 @@ impl Counters {
         at: Micros,
         watch: &mut impl Watch,
     ) -> Judgement {
-        let mut pendings = Pendings::new();
+        let mut pendings = Pendings::NONE;
         self.begin(at);
         let asked =
             admission.demands(|demand| self.ask(&demand, admission, &mut pendings, at, watch));
@@ -118,7 +119,7 @@ impl Counters {
             return Judgement::denied(decision);
         }
         let reservation =
-            (!pendings.is_empty()).then(|| self.take(&pendings, admission.context(), at));
+            (!pendings.as_slice().is_empty()).then(|| self.take(&pendings, &admission.facts, at));
         Judgement {
             decision: Decision::allow(),
             reservation,
@@ -135,14 +136,18 @@ impl Counters {
         at: Micros,
     ) -> Reservation {
         let Some(admission) = Admission::new(policy, resolution, context) else {
-            return Reservation::default();
+            return Reservation {
+                at,
+                taken: Few::NONE,
+            };
         };
         self.begin(at);
-        let mut pendings = Pendings::new();
+        let mut pendings = Pendings::NONE;
         let Ok(()) = admission.demands(|demand| {
             if let Ok(Some(pending)) = self.pend(&demand, &admission) {
                 self.join(
                     &mut pendings,
+                    &admission.facts,
                     Pending {
                         claims: true,
                         ..pending
@@ -151,12 +156,12 @@ impl Counters {
             }
             Ok::<(), Infallible>(())
         });
-        self.take(&pendings, context, at)
+        self.take(&pendings, &admission.facts, at)
     }
 
     /// Gives back what a call took, as far as it still counts at `at`.
     pub fn give_back(&mut self, reservation: &Reservation, at: Micros) {
-        for taken in &reservation.taken {
+        for taken in reservation.taken.as_slice() {
             let Some(counter) = self.store.get_mut(taken.counter) else {
                 continue;
             };
@@ -179,7 +184,12 @@ impl Counters {
                 value: counter.tally.sum(),
             })
         };
-        reservation.taken.iter().filter_map(count).collect()
+        reservation
+            .taken
+            .as_slice()
+            .iter()
+            .filter_map(count)
+            .collect()
     }
 
     /// How many counters are held, ended ones that are not yet swept included.
@@ -193,7 +203,7 @@ impl Counters {
     }
 
     fn begin(&mut self, at: Micros) {
-        self.keys.clear();
+        self.values.clear();
         if self.store.len() >= self.sweep_at {
             self.store.sweep(at);
             self.sweep_at = SWEEP_MIN.max(2 * self.store.len());
@@ -258,13 +268,13 @@ impl Counters {
             });
         }
         if used > 0 && limit.scope == Scope::Grant {
-            self.join(pendings, pending); // the key names the grant, so the grant holds it already
+            self.join(pendings, &admission.facts, pending); // the key names the grant, so the grant holds it already
             return Ok(count);
         }
         let holder = counter.map(|counter| counter.holder);
         let grant = self.store.grant(admission.context().grant);
         let claims = used == 0 || holder != Some(grant);
-        self.join(pendings, Pending { claims, ..pending });
+        self.join(pendings, &admission.facts, Pending { claims, ..pending });
         if claims && !self.has_capacity(pendings, grant, at) {
             return Err(Refusal {
                 reason: Reason::CounterCapacity,
@@ -282,21 +292,20 @@ impl Counters {
         demand: &Demand<'a>,
         admission: &Admission<'_>,
     ) -> Result<Option<Pending<'a>>, Uncountable> {
-        let start = self.keys.len();
-        demand
-            .limit
-            .write_key(&admission.facts, demand.arguments, &mut self.keys)?;
-        let amount = demand.limit.amount(&admission.facts, demand.arguments)?;
+        let (limit, facts) = (demand.limit, &admission.facts);
+        let start = self.values.len();
+        limit.write_values(facts, demand.arguments, &mut self.values)?;
+        let amount = limit.amount(facts, demand.arguments)?;
         if amount == 0 {
-            self.keys.truncate(start);
+            self.values.truncate(start);
             return Ok(None);
         }
-        let (start, end) = (start as u32, self.keys.len() as u32);
-        let key = self.key(start, end);
-        let hash = self.store.hash(key);
-        let counter = self.store.find(hash, key);
+        let (start, end) = (start as u32, self.values.len() as u32);
+        let key = limit.key(facts, slice(&self.values, start, end));
+        let hash = self.store.hash(&key);
+        let counter = self.store.find(hash, &key);
         Ok(Some(Pending {
-            limit: demand.limit,
+            limit,
             amount,
             hash,
             start,
@@ -306,35 +315,34 @@ impl Counters {
         }))
     }
 
-    #[inline(always)]
-    fn key(&self, start: u32, end: u32) -> &[u8] {
-        self.keys
-            .get(start as usize..end as usize)
-            .unwrap_or_default()
-    }
-
     /// Limits with equal keys take once: the larger amount.
     #[inline(always)]
-    fn join<'a>(&mut self, pendings: &mut Pendings<'a>, pending: Pending<'a>) {
-        let key = self.key(pending.start, pending.end);
-        let is_same = |earlier: &&mut Pending<'_>| {
-            earlier.hash == pending.hash && self.key(earlier.start, earlier.end) == key
-        };
-        match pendings.iter_mut().find(is_same) {
-            Some(earlier) => {
+    fn join<'a>(&mut self, pendings: &mut Pendings<'a>, facts: &Facts<'_>, pending: Pending<'a>) {
+        for earlier in pendings.as_mut_slice() {
+            let key = |of: &Pending<'a>| {
+                of.limit
+                    .key(facts, slice(&self.values, of.start, of.end))
+                    .to_bytes()
+            };
+            if earlier.hash == pending.hash && key(earlier) == key(&pending) {
                 earlier.amount = earlier.amount.max(pending.amount);
-                self.keys.truncate(pending.start as usize);
+                self.values.truncate(pending.start as usize);
+                return;
             }
-            None => pendings.push(pending),
         }
+        pendings.push(pending);
     }
 
     /// Whether the grant may hold the keys that come to it with this call.
     fn has_capacity(&mut self, pendings: &mut Pendings<'_>, grant: u32, at: Micros) -> bool {
-        let claims = pendings.iter().filter(|pending| pending.claims).count();
+        let claims = pendings
+            .as_slice()
+            .iter()
+            .filter(|pending| pending.claims)
+            .count();
         if self.store.held(grant) + claims > self.keys_per_grant_max {
             self.store.sweep(at);
-            for pending in pendings {
+            for pending in pendings.as_mut_slice() {
                 pending.counter = pending
                     .counter
                     .filter(|counter| self.store.get(*counter).is_some());
@@ -344,26 +352,28 @@ impl Counters {
     }
 
     #[inline(always)]
-    fn take(&mut self, pendings: &Pendings<'_>, context: &Context<'_>, at: Micros) -> Reservation {
-        let mut taken = SmallVec::new();
-        for pending in pendings {
-            let counter = match pending.counter {
-                Some(counter) if !pending.claims => counter,
-                found => self.hold(found, pending, context, at),
-            };
-            if let Some(held) = self.store.get_mut(counter) {
-                held.tally.add(at, pending.amount);
+    fn take(&mut self, pendings: &Pendings<'_>, facts: &Facts<'_>, at: Micros) -> Reservation {
+        let taken = Few::map(pendings.as_slice(), |pending| Taken {
+            counter: self.take_one(pending, facts, at),
+            amount: pending.amount,
+        });
+        Reservation { at, taken }
+    }
+
+    #[inline(always)]
+    fn take_one(&mut self, pending: &Pending<'_>, facts: &Facts<'_>, at: Micros) -> Handle {
+        let counter = match pending.counter {
+            Some(counter) if !pending.claims => counter,
+            found => self.hold(found, pending, facts, at),
+        };
+        if let Some(held) = self.store.get_mut(counter) {
+            held.tally.add(at, pending.amount);
+            if pending.claims {
                 let end = held.tally.ends();
-                if pending.claims {
-                    self.store.note_end(end);
-                }
-                taken.push(Taken {
-                    counter,
-                    amount: pending.amount,
-                });
+                self.store.note_end(end);
             }
         }
-        Reservation { at, taken }
+        counter
     }
 
     /// The counter of a key that comes to the caller's grant.
@@ -372,25 +382,25 @@ impl Counters {
         &mut self,
         found: Option<Handle>,
         pending: &Pending<'_>,
-        context: &Context<'_>,
+        facts: &Facts<'_>,
         at: Micros,
     ) -> Handle {
-        let grant = self.store.grant(context.grant);
-        match found {
-            Some(counter) => {
-                self.store.pass(counter, grant);
-                counter
-            }
-            None => {
-                let key = self
-                    .keys
-                    .get(pending.start as usize..pending.end as usize)
-                    .unwrap_or_default();
-                self.store
-                    .insert(pending.hash, key, pending.limit.window, grant, at)
-            }
+        let grant = self.store.grant(facts.context.grant);
+        if let Some(counter) = found {
+            self.store.pass(counter, grant);
+            return counter;
         }
+        let key = pending
+            .limit
+            .key(facts, slice(&self.values, pending.start, pending.end));
+        self.store
+            .insert(pending.hash, &key, pending.limit.window, grant, at)
     }
+}
+
+#[inline(always)]
+fn slice(values: &[u8], start: u32, end: u32) -> &[u8] {
+    values.get(start as usize..end as usize).unwrap_or_default()
 }
 
 impl From<Uncountable> for Refusal {

@@ -8,10 +8,9 @@
 
 use std::convert::Infallible;
 
-use smallvec::SmallVec;
-
 use crate::counters::Count;
 use crate::explain::{Stage, Unwatched, Watch};
+use crate::few::Few;
 use crate::limit::Limit;
 use crate::operator::Truth;
 use crate::path::Facts;
@@ -33,7 +32,7 @@ pub enum Evaluation<'a> {
 pub struct Admission<'a> {
     rules: &'a Rules,
     pub(crate) facts: Facts<'a>,
-    judged: SmallVec<[Judged<'a>; 2]>,
+    judged: Few<Judged<'a>>,
 }
 
 /// One reading and where its name stands in the policy.
@@ -100,13 +99,10 @@ impl<'a> Admission<'a> {
             context,
             calendar: &rules.calendar,
         };
-        let mut judged = SmallVec::new();
-        for reading in readings {
-            judged.push(Judged {
-                reading,
-                standing: rules.stand(&reading.tool),
-            });
-        }
+        let judged = Few::map(readings, |reading| Judged {
+            reading,
+            standing: rules.stand(&reading.tool),
+        });
         Some(Self {
             rules,
             facts,
@@ -120,7 +116,7 @@ impl<'a> Admission<'a> {
 
     #[inline(always)]
     fn refuse(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
             if judged.standing.hidden {
                 return Err(Decision::deny(
@@ -130,7 +126,7 @@ impl<'a> Admission<'a> {
                 ));
             }
         }
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             let listed = judged.is_listed(self.rules.default);
             watch.gate(Stage::Default, &judged.reading.tool, listed);
             if !listed {
@@ -142,7 +138,7 @@ impl<'a> Admission<'a> {
                 ));
             }
         }
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for predicate in judged.rules(|rules| &rules.require) {
                 match self.ask(Stage::Require, predicate, judged, watch) {
                     Truth::True => {}
@@ -152,7 +148,7 @@ impl<'a> Admission<'a> {
                 }
             }
         }
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for predicate in judged.rules(|rules| &rules.deny_if) {
                 match self.ask(Stage::DenyIf, predicate, judged, watch) {
                     Truth::False => {}
@@ -167,7 +163,7 @@ impl<'a> Admission<'a> {
     /// The stage after the limits. Where a person would be asked, nobody can be: the call is denied.
     #[inline(always)]
     pub(crate) fn approve(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 match self.ask(Stage::ApproveIf, predicate, judged, watch) {
                     Truth::False => {}
@@ -213,7 +209,7 @@ impl<'a> Admission<'a> {
         &self,
         mut each: impl FnMut(Demand<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for limit in judged.rules(|rules| &rules.limits) {
                 each(Demand {
                     limit,
@@ -221,7 +217,7 @@ impl<'a> Admission<'a> {
                 })?;
             }
         }
-        if let Some(effective) = self.judged.last() {
+        if let Some(effective) = self.judged.as_slice().last() {
             for limit in &self.rules.all_tools {
                 each(Demand {
                     limit,
@@ -236,16 +232,16 @@ impl<'a> Admission<'a> {
     pub(crate) fn outline(&self, watch: &mut impl Watch) {
         watch.gate(Stage::Policy, "", true);
         for stage in [Stage::Hide, Stage::Default] {
-            for judged in &self.judged {
+            for judged in self.judged.as_slice() {
                 watch.gate(stage, &judged.reading.tool, true);
             }
         }
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for predicate in judged.rules(|rules| &rules.require) {
                 self.ask(Stage::Require, predicate, judged, watch);
             }
         }
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for predicate in judged.rules(|rules| &rules.deny_if) {
                 self.ask(Stage::DenyIf, predicate, judged, watch);
             }
@@ -254,7 +250,7 @@ impl<'a> Admission<'a> {
             watch.limit(&demand, Count::default(), None);
             Ok::<(), Infallible>(())
         });
-        for judged in &self.judged {
+        for judged in self.judged.as_slice() {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 self.ask(Stage::ApproveIf, predicate, judged, watch);
             }

@@ -6,6 +6,7 @@
 )]
 
 use std::fmt::Write as _;
+use std::hash::Hasher;
 
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +24,7 @@ const HASHED: u16 = u16::MAX;
 const INTEGER: u8 = b'i';
 const STRING: u8 = b's';
 const OTHER: u8 = b'v';
+const LONG: u8 = b'l';
 
 /// The part of a key that is the same for every call a limit counts.
 pub(crate) struct Head<'a> {
@@ -64,40 +66,80 @@ pub(crate) fn push_part(key: &mut Vec<u8>, part: &[u8]) {
     }
 }
 
-/// Appends three names: where it counts (server or node), whose it is (grant, session or nobody), and
-/// the tool (or none).
-#[inline(always)]
-pub(crate) fn push_names(key: &mut Vec<u8>, names: [&str; 3]) {
-    let [a, b, c] = names.map(str::len);
-    if a > PART_BYTES_MAX || b > PART_BYTES_MAX || c > PART_BYTES_MAX {
-        return push_long_names(key, names);
+/// The key of one counter, in parts that need not be copied to be looked up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key<'k> {
+    /// What is the same for every call of a limit.
+    pub(crate) head: &'k [u8],
+    /// Place, holder and tool; empty where they do not count, or are too long and stand in `values`.
+    pub(crate) names: [&'k str; 3],
+    /// The `per` values.
+    pub(crate) values: &'k [u8],
+}
+
+impl Key<'_> {
+    #[inline(always)]
+    pub(crate) fn hash(&self, mut hasher: impl Hasher) -> u64 {
+        hasher.write(self.head);
+        for name in self.names {
+            hasher.write(name.as_bytes());
+        }
+        if !self.values.is_empty() {
+            hasher.write(self.values);
+        }
+        hasher.finish()
     }
-    let lengths = [a, b, c].map(|length| (length as u16).to_le_bytes());
-    key.extend_from_slice(lengths.as_flattened());
-    for name in names {
-        key.extend_from_slice(name.as_bytes());
+
+    /// The key as it is kept: exact, and different for different keys.
+    pub(crate) fn to_bytes(self) -> Box<[u8]> {
+        let mut bytes = self.head.to_vec();
+        bytes.extend_from_slice(self.lengths().as_flattened());
+        for name in self.names {
+            bytes.extend_from_slice(name.as_bytes());
+        }
+        bytes.extend_from_slice(self.values);
+        bytes.into()
+    }
+
+    /// Whether `bytes` are this key as it is kept.
+    #[inline(always)]
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        let lengths = self.lengths();
+        let [a, b, c] = self.names.map(str::as_bytes);
+        let mut rest = bytes;
+        let parts = [self.head, lengths.as_flattened(), a, b, c, self.values];
+        for part in parts {
+            match rest.split_at_checked(part.len()) {
+                Some((same, after)) if same == part => rest = after,
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+
+    #[inline(always)]
+    fn lengths(&self) -> [[u8; 2]; 3] {
+        self.names.map(|name| (name.len() as u16).to_le_bytes())
     }
 }
 
-/// The same with every long name as its hash.
+/// Whether a name is kept as its hash.
+#[inline(always)]
+pub(crate) fn is_long(name: &str) -> bool {
+    name.len() > PART_BYTES_MAX
+}
+
+/// The name as a part of a key: a long one stands among the values instead.
+#[inline(always)]
+pub(crate) fn short(name: &str) -> &str {
+    if is_long(name) { "" } else { name }
+}
+
+/// Appends a long name to the values, as its hash.
 #[cold]
-fn push_long_names(key: &mut Vec<u8>, names: [&str; 3]) {
-    let is_long = |name: &str| name.len() > PART_BYTES_MAX;
-    for name in names {
-        let length = if is_long(name) {
-            HASHED
-        } else {
-            name.len() as u16
-        };
-        key.extend_from_slice(&length.to_le_bytes());
-    }
-    for name in names {
-        if is_long(name) {
-            key.extend_from_slice(&Sha256::digest(name));
-        } else {
-            key.extend_from_slice(name.as_bytes());
-        }
-    }
+pub(crate) fn push_long(values: &mut Vec<u8>, name: &str) {
+    values.push(LONG);
+    values.extend_from_slice(&Sha256::digest(name));
 }
 
 /// Appends a value, tagged with its type; numbers by value: `7` and `7.0` are one key.
@@ -225,8 +267,9 @@ impl<'k> Parts<'k> {
         if let Some(path) = increment_from {
             write!(text, "/increment_from={path}").ok()?;
         }
-        while !self.0.is_empty() {
-            write!(text, "/per={}", self.value()?).ok()?;
+        while let Some(tag) = self.0.first() {
+            text.push_str(if *tag == LONG { "/name=" } else { "/per=" });
+            text.push_str(&self.value()?);
         }
         Some(text)
     }
@@ -259,6 +302,7 @@ impl<'k> Parts<'k> {
         match *self.take(1)? {
             [INTEGER] => Some(i64::from_le_bytes(self.take(8)?.try_into().ok()?).to_string()),
             [STRING] => Some(format!("\"{}\"", self.part()?)),
+            [LONG] => self.text(HASHED),
             [_] => self.part(),
             _ => None,
         }
@@ -294,39 +338,66 @@ mod tests {
 
     #[test]
     fn a_key_is_shown_as_text() {
-        let mut key = head(Scope::Grant, false, None);
-        push_names(&mut key, ["truenas", "ops", "vm_stop"]);
-        push_value(&mut key, &Value::parse("7.0").unwrap());
-        push_value(&mut key, &Value::parse("\"7/8\"").unwrap());
-        push_value(
-            &mut key,
-            &Value::parse("{\"b\": 1.50, \"a\": [null]}").unwrap(),
-        );
-        let shown = "server=truenas/grant=ops/tool=vm_stop/counter=a~1b/window=60s/per=7/per=\"7~18\"/per={\"a\":[null,],\"b\":15e-1,}";
-        assert_eq!(describe(&key), shown);
-        let mut key = head(Scope::Node, true, Some("args.n"));
-        push_names(&mut key, ["n1", "", ""]);
-        assert_eq!(
-            describe(&key),
-            "node=n1/all_tools/counter=a~1b/sliding=60s/increment_from=args.n"
-        );
+        let mut values = Vec::new();
+        for text in ["7.0", "\"7/8\"", "{\"b\": 1.50, \"a\": [null]}"] {
+            push_value(&mut values, &Value::parse(text).unwrap());
+        }
+        let head_bytes = head(Scope::Grant, false, None);
+        let key = Key {
+            head: &head_bytes,
+            names: ["truenas", "ops", "vm_stop"],
+            values: &values,
+        };
+        let shown = "server=truenas/grant=ops/tool=vm_stop/counter=a~1b/window=60s\
+                     /per=7/per=\"7~18\"/per={\"a\":[null,],\"b\":15e-1,}";
+        assert_eq!(describe(&key.to_bytes()), shown);
+        let head_bytes = head(Scope::Node, true, Some("args.n"));
+        let key = Key {
+            head: &head_bytes,
+            names: ["n1", "", ""],
+            values: &[],
+        };
+        let shown = "node=n1/all_tools/counter=a~1b/sliding=60s/increment_from=args.n";
+        assert_eq!(describe(&key.to_bytes()), shown);
     }
 
     #[test]
-    fn long_names_and_values_are_hashed_and_stay_apart() {
-        let long = |c: &str| c.repeat(300);
-        let key = |names: [&str; 3]| {
-            let mut key = head(Scope::Session, false, None);
-            push_names(&mut key, names);
-            key
+    fn a_key_is_only_itself() {
+        let head_bytes = head(Scope::Session, false, None);
+        let key = |names, values| Key {
+            head: &head_bytes,
+            names,
+            values,
         };
-        let (a, b) = (key(["s", &long("a"), "t"]), key(["s", &long("b"), "t"]));
-        assert_ne!(a, b);
+        let keys = [
+            key(["a", "bc", "d"], &[]),
+            key(["ab", "c", "d"], &[]),
+            key(["a", "bc", ""], b"d"),
+            key(["a", "bc", "d"], b"sxx"),
+            key(["", "", ""], &[]),
+        ];
+        for (i, one) in keys.iter().enumerate() {
+            for (j, other) in keys.iter().enumerate() {
+                assert_eq!(one.is(&other.to_bytes()), i == j, "{one:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_name_stands_among_the_values() {
+        let long = "a".repeat(300);
+        let mut values = Vec::new();
+        push_long(&mut values, &long);
+        let head_bytes = head(Scope::Session, false, None);
+        let key = Key {
+            head: &head_bytes,
+            names: ["s", short(&long), "t"],
+            values: &values,
+        };
+        let shown = describe(&key.to_bytes());
         assert!(
-            a.len() < 100 && describe(&a).starts_with("server=s/session=sha256:"),
-            "{}",
-            describe(&a)
+            shown.starts_with("server=s/session=/tool=t/") && shown.contains("/name=sha256:"),
+            "{shown}"
         );
-        assert_ne!(key(["a", "bc", "d"]), key(["ab", "c", "d"]));
     }
 }

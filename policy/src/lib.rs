@@ -12,6 +12,7 @@ mod document;
 mod door;
 mod evaluate;
 mod explain;
+mod few;
 mod glob;
 mod judge;
 mod key;

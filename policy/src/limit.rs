@@ -5,7 +5,7 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
-use crate::key::{Head, push_names, push_value};
+use crate::key::{Head, Key, is_long, push_long, push_value, short};
 use crate::number::Decimal;
 use crate::path::{Facts, Path};
 use crate::problem::Span;
@@ -84,7 +84,7 @@ impl Limit {
     /// Whether its key or its amount comes from the arguments.
     pub(crate) fn reads_arguments(&self) -> bool {
         let mut paths = self.per.iter().chain(&self.increment_from);
-        paths.any(|path| path.reads_arguments())
+        paths.any(Path::reads_arguments)
     }
 
     pub(crate) fn new(spec: LimitSpec) -> Self {
@@ -154,28 +154,47 @@ impl Limit {
         }
     }
 
-    /// Appends the key of the counter that the call asks. Different counters have different keys.
+    /// Where the limit counts (server or node), whose calls (a grant's, a session's or everybody's), and
+    /// of which tool (or of all).
     #[inline(always)]
-    pub(crate) fn write_key(
-        &self,
-        facts: &Facts<'_>,
-        arguments: &Value<'_>,
-        key: &mut Vec<u8>,
-    ) -> Result<(), Uncountable> {
+    pub(crate) fn names<'a>(&self, facts: &Facts<'a>) -> [&'a str; 3] {
         let context = facts.context;
-        let (server, holder) = match self.scope {
+        let (place, holder) = match self.scope {
             Scope::Node => (context.node, ""),
             Scope::Server => (context.server, ""),
             Scope::Grant => (context.server, context.grant),
             Scope::Session => (context.server, context.session),
         };
-        let tool = if self.all_tools { "" } else { facts.tool };
-        key.extend_from_slice(&self.head);
-        push_names(key, [server, holder, tool]);
+        [place, holder, if self.all_tools { "" } else { facts.tool }]
+    }
+
+    /// The key of the counter that a call asks; `values` as [`Limit::write_values`] wrote them.
+    #[inline(always)]
+    pub(crate) fn key<'k>(&'k self, facts: &Facts<'k>, values: &'k [u8]) -> Key<'k> {
+        Key {
+            head: &self.head,
+            names: self.names(facts).map(short),
+            values,
+        }
+    }
+
+    /// Appends the part of the key that must be written down: the `per` values, and names too long to keep.
+    #[inline(always)]
+    pub(crate) fn write_values(
+        &self,
+        facts: &Facts<'_>,
+        arguments: &Value<'_>,
+        values: &mut Vec<u8>,
+    ) -> Result<(), Uncountable> {
+        for name in self.names(facts) {
+            if is_long(name) {
+                push_long(values, name);
+            }
+        }
         for path in &self.per {
             match path.find(facts, arguments).value() {
                 None | Some(Value::Null) => return Err(Uncountable::MissingKey),
-                Some(value) => push_value(key, value),
+                Some(value) => push_value(values, value),
             }
         }
         Ok(())

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
+/// After so many problems the rest is likely a consequence.
+const PROBLEMS_MAX: usize = 200;
+
 /// How much a problem matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -68,8 +71,11 @@ impl Problems {
     }
 
     fn push(&mut self, severity: Severity, span: Span, message: String, hint: Option<String>) {
+        if self.list.len() >= PROBLEMS_MAX {
+            return;
+        }
         let (line, column) = place(&self.source, span.start);
-        let span = span.start..span.end;
+        let span = span.start..self.first_line_end(span);
         self.list.push(Problem {
             severity,
             message,
@@ -78,6 +84,12 @@ impl Problems {
             column,
             span,
         });
+    }
+
+    /// A span of several lines is shown by its first.
+    fn first_line_end(&self, span: Span) -> usize {
+        let text = self.source.get(span.start..span.end).unwrap_or_default();
+        span.start + text.find('\n').unwrap_or(text.len())
     }
 
     /// The problems in the order they stand in the document.

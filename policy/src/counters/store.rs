@@ -1,11 +1,17 @@
 //! Where counters live: found by their exact key, removed when their window has ended.
 
+#![expect(
+    clippy::inline_always,
+    reason = "the hot path: its results are large, and must not be moved"
+)]
+
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 
 use crate::Micros;
+use crate::key::Key;
 use crate::window::{Tally, Window};
 
 /// All counters of a node.
@@ -51,15 +57,15 @@ impl Store {
         self.index.len()
     }
 
-    #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.hasher.hash_one(key)
+    #[inline(always)]
+    pub(super) fn hash(&self, key: &Key<'_>) -> u64 {
+        key.hash(self.hasher.build_hasher())
     }
 
     /// The counter of `key`, if there is one. Allocates nothing.
-    #[inline]
-    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<Handle> {
-        let is_key = |slot: &u32| self.at(*slot).is_some_and(|counter| *counter.key == *key);
+    #[inline(always)]
+    pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<Handle> {
+        let is_key = |slot: &u32| self.at(*slot).is_some_and(|counter| key.is(&counter.key));
         let slot = *self.index.find(hash, is_key)?;
         Some(Handle {
             slot,
@@ -80,7 +86,7 @@ impl Store {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut Counter> {
         let slot = self.slots.get_mut(handle.slot as usize)?;
         if slot.generation == handle.generation {
@@ -94,7 +100,7 @@ impl Store {
     pub(super) fn insert(
         &mut self,
         hash: u64,
-        key: &[u8],
+        key: &Key<'_>,
         window: Window,
         holder: u32,
         at: Micros,
@@ -105,7 +111,7 @@ impl Store {
         });
         let counter = Counter {
             hash,
-            key: key.into(),
+            key: key.to_bytes(),
             holder,
             tally: Tally::new(window, at),
         };
@@ -172,7 +178,7 @@ impl Store {
     }
 
     /// Must be told of every end that may now be the first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note_end(&mut self, end: i64) {
         self.first_end = self.first_end.min(end);
     }
