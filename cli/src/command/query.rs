@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use indicatif::ProgressDrawTarget;
+use comfy_table::Table;
 use weir_replay::query::{Answer, SessionContext, answer, named, named_all, session};
 
 use crate::command::replay::pair;
@@ -155,7 +155,5 @@ impl Desk {
 
 /// The terminal's width; in a pipe nothing is cut.
 fn columns() -> usize {
-    ProgressDrawTarget::stdout()
-        .width()
-        .map_or(usize::MAX, usize::from)
+    Table::new().width().map_or(usize::MAX, usize::from)
 }

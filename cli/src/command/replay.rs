@@ -9,7 +9,8 @@ use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use weir_recorder::RecordError;
 use weir_replay::{
-    Budget, Flips, PolicyFile, Progress, ReplayError, ReplayOptions, State, parse_time, replay,
+    Budget, COUNTERS_PER_GRANT, Flips, PolicyFile, Progress, ReplayError, ReplayOptions, State,
+    parse_time, replay,
 };
 
 use crate::failure::{BAD, Rendered};
@@ -70,6 +71,10 @@ pub struct Replay {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+
+    /// The counters a grant could hold when the record was made, if weir.toml set it.
+    #[arg(long, value_name = "N", default_value_t = COUNTERS_PER_GRANT)]
+    counters_per_grant: usize,
 
     /// How many changed calls to list: a number, or `all`.
     #[arg(long, value_name = "N|all", default_value = "100", value_parser = flips)]
@@ -134,6 +139,7 @@ impl Replay {
                 Consumed::Recorded => State::Recorded,
             },
             flips: self.flips,
+            counters_per_grant: self.counters_per_grant,
             out: self.out,
             progress: bar.clone().map(|bar| -> Progress {
                 Box::new(move |done, all| {
