@@ -170,7 +170,7 @@ fn strangers_and_garbage_are_refused_and_the_proxy_goes_on() {
     let twice =
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"truenas","name":"x"}}"#;
     let twice = served.post(&token, twice);
-    assert_eq!(twice.message()["error"]["code"], -32600, "{}", twice.body);
+    assert_eq!(twice.message()["error"]["code"], -32602, "{}", twice.body);
     assert_eq!(
         served.request("POST", "/nowhere/mcp", &token, list).status,
         404

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::{command::Cli, terminal};
 
-/// Write a completion script for a shell to stdout.
+/// Write a completion script for a shell to stdout
 ///
 /// Examples:
 ///   weir completions bash > ~/.local/share/bash-completion/completions/weir

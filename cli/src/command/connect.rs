@@ -2,7 +2,7 @@
 
 mod snippet;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
@@ -14,7 +14,7 @@ use crate::{configuration, terminal};
 
 use self::snippet::Connection;
 
-/// Print what a client needs to connect: address, token and CA.
+/// Print what a client needs to connect: address, token and CA
 ///
 /// The snippet goes to stdout, ready for a file or a pipe; what to do with it goes to stderr. Tokens are never
 /// printed: snippets read them from the variable WEIR_TOKEN or from the token's file.
@@ -71,7 +71,9 @@ impl Connect {
             server: grant.server.clone(),
             url: format!("https://{}/{}/mcp", authority(&config)?, grant.server),
             ca: self.ca(&config)?,
-            token_file: token_file.exists().then(|| absolute(&token_file)),
+            token_file: token_file
+                .exists()
+                .then(|| configuration::absolute(&token_file)),
         };
         let (text, notes) = match self.client {
             Client::Claude => connection.claude()?,
@@ -131,7 +133,7 @@ impl Connect {
                 .with_context(|| format!("cannot find the CA `{}`", ca.display()))?;
             return Ok(Some(found));
         }
-        Ok(weir_proxy::local_ca(config)?.map(|ca| absolute(&ca)))
+        Ok(weir_proxy::local_ca(config)?.map(|ca| configuration::absolute(&ca)))
     }
 }
 
@@ -150,11 +152,4 @@ fn authority(config: &Config) -> anyhow::Result<String> {
         None if address.ip().is_unspecified() => Ok(format!("localhost:{}", address.port())),
         None => Ok(address.to_string()),
     }
-}
-
-/// The whole path, for a file that other programs are to find.
-fn absolute(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path)
-        .or_else(|_| std::path::absolute(path))
-        .unwrap_or_else(|_| path.to_owned())
 }

@@ -14,7 +14,7 @@ use crate::{configuration, terminal};
 
 use self::files::{Files, GITIGNORE, Upstream};
 
-/// Make a configuration that serves at once.
+/// Make a configuration that serves at once
 ///
 /// Writes weir.toml, a starter policy, the token of a first grant, and a local CA with a certificate for this
 /// host. Nothing that exists is ever overwritten.

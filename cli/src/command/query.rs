@@ -13,7 +13,7 @@ use crate::command::replay::pair;
 use crate::failure::Fix as _;
 use crate::terminal;
 
-/// Ask the record questions in SQL.
+/// Ask the record questions in SQL
 ///
 /// Two tables: `calls`, one row per call with its decision and its outcome, and `events`. Both hold sealed and live rows, so a
 /// call can be asked about within a second of its decision. Only questions are answered: nothing can be changed.

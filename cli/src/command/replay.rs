@@ -19,7 +19,7 @@ use crate::terminal;
 /// The record fails verification.
 const UNVERIFIED: u8 = 4;
 
-/// Judge the recorded calls again, by a candidate policy, and show what it would have changed.
+/// Judge the recorded calls again, by a candidate policy, and show what it would have changed
 ///
 /// Every call is judged twice: by the policy that was in force, which must give what is on record, and by the
 /// candidate. Limits meet every call in the state in which they would have met it live. Nothing is touched: replay

@@ -10,7 +10,7 @@ use weir_recorder::{Disk, RecordError, RecordOptions, RecordReader, Recorder};
 use crate::failure::Fix as _;
 use crate::terminal;
 
-/// Seal what is open, so that plain Parquet readers see every call.
+/// Seal what is open, so that plain Parquet readers see every call
 ///
 /// A running proxy seals by itself, by rows and by age, and when it stops; `weir query` sees calls that are not sealed
 /// yet as well. This is for a record whose proxy is gone: after a crash, or before a copy is handed over.

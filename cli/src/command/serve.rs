@@ -9,13 +9,14 @@ use tracing_subscriber::EnvFilter;
 use weir_policy::Problems;
 use weir_proxy::{Config, Ready, ServeError, serve};
 
+use crate::configuration::absolute;
 use crate::failure::{Fix as _, Rendered};
 use crate::{configuration, terminal};
 
 /// What a shell gives for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
-/// Run the proxy.
+/// Run the proxy
 ///
 /// Serves every [[server]] of the configuration at https://ADDRESS/NAME/mcp to whoever holds the token of one of its grants.
 /// Every tool call is judged, and on disk with its decision, before it is forwarded. SIGTERM or Ctrl-C stops it: calls
@@ -135,11 +136,11 @@ fn tell(config: &Config, ready: &Ready) {
         ready
             .ca_pem_path
             .as_ref()
-            .map(|ca| format!("{strong}trust{reset}    {}\n", ca.display())),
+            .map(|ca| format!("{strong}trust{reset}    {}\n", absolute(ca).display())),
     );
     lines.push(format!(
         "{strong}record{reset}   {}\n",
-        config.record.path.display()
+        absolute(&config.record.path).display()
     ));
     // Whoever closed stdout does not want to hear it; the proxy serves all the same.
     drop(terminal::print(&lines.concat()));

@@ -10,7 +10,7 @@ use crate::terminal;
 /// Make the token of a grant.
 #[derive(Debug, clap::Subcommand)]
 pub enum Token {
-    /// Make a new token and print it with the hash that weir.toml takes.
+    /// Make a new token and print it with the hash that weir.toml takes
     ///
     /// The token goes to the agent and is shown this once; weir.toml keeps only its SHA-256, so a stolen
     /// configuration opens nothing.

@@ -15,7 +15,7 @@ use crate::terminal;
 /// Warnings, where they count as failures.
 const WARNED: u8 = 1;
 
-/// Read policies as `weir serve` does, and say everything that is wrong with them.
+/// Read policies as `weir serve` does, and say everything that is wrong with them
 ///
 /// Every problem comes with its line, its column and a caret. A policy that loads is then looked at for what its author
 /// may not mean: a rule that never fires, a comparison that a missing value slips past, a limit that a new session evades.

@@ -17,7 +17,7 @@ use crate::terminal::{self, ACCENT, DIM, ERROR, GOOD, RESET, STRONG};
 
 use super::check;
 
-/// Show what a policy says of one call: how the call is read, every rule it meets, what each rule reads, and the decision.
+/// Show what a policy says of one call: how the call is read, every rule it meets, what each rule reads, and the decision
 ///
 /// The call is the `params` of a `tools/call`, or a whole JSON-RPC message. Limits count from nothing, so a rate limit
 /// shows what the first call of its window takes.
