@@ -49,7 +49,7 @@ for round_number in range(ROUNDS):
 
 proxy.start()
 proxy.stop()
-reached = [r["arguments"]["service"] for r in nas.requests() if r.get("tool") == "service_restart"]
+reached = [json.loads(r["arguments"])["service"] for r in nas.requests() if r["name"] == "service_restart"]
 rows = query(proxy.record, "SELECT arguments, count(*) AS n FROM calls WHERE tool = 'service_restart' AND verdict = 'allow' GROUP BY 1")
 recorded = {json.loads(r["arguments"])["service"]: r["n"] for r in rows}
 check(f"the load was real: {total} calls answered over {ROUNDS} kills", total > ROUNDS * 5)

@@ -3,7 +3,6 @@
 import collections
 import tempfile
 import threading
-from datetime import datetime
 from pathlib import Path
 
 from weir import Nas, Proxy, check, done, identity, limit_policy, query
