@@ -21,6 +21,7 @@ pub struct Malformed {
 
 /// Everything that can be wrong with a message: a closed list of codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(usize)]
 pub enum Flaw {
     /// The bytes are not UTF-8.
     NotUtf8,

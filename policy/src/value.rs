@@ -5,7 +5,10 @@ mod json;
 use std::borrow::Cow;
 
 /// A JSON value. Strings borrow from the message unless they held an escape.
+// The tag is a whole word: with a byte for it, values are moved in pieces that do not line up with how they
+// were written, and reading a message took a third longer.
 #[derive(Debug, Clone, PartialEq)]
+#[repr(usize)]
 pub enum Value<'a> {
     /// `null`
     Null,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::method::needs_id;
 use super::{Answer, Id, Message, Notification, Request, Response};
-use crate::malformed::{Flaw, INVALID_PARAMS, Malformed};
+use crate::malformed::{Flaw, INVALID_PARAMS, INVALID_REQUEST, Malformed};
 use crate::strict::{self, Fault, Reader};
 use crate::{Number, Object, Value};
 
@@ -49,7 +49,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
     if reader.peek() != Some(b'{') {
         return Err(not_an_object(reader));
     }
-    let envelope = Envelope::read(&mut reader).map_err(malformed)?;
+    let mut envelope = Envelope::default();
+    envelope.fill(&mut reader).map_err(malformed)?;
     envelope.message()
 }
 
@@ -74,57 +75,52 @@ fn not_an_object(mut reader: Reader<'_>) -> Malformed {
 }
 
 impl<'a> Envelope<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
-        let mut envelope = Self::default();
+    fn fill(&mut self, reader: &mut Reader<'a>) -> Result<(), Fault> {
         reader.open(0)?;
         if !reader.take(b'}') {
             loop {
                 let key = reader.key()?;
-                envelope.member(reader, key)?;
+                self.member(reader, key)?;
                 if reader.close_member()? {
                     break;
                 }
             }
         }
         reader.end()?;
-        if envelope.others.repeats_late() {
-            envelope.flaw(
-                Flaw::DuplicateKey,
-                Flaw::DuplicateKey.code(),
-                reader.position(),
-            );
+        if self.others.repeats_late() {
+            self.flaw(Flaw::DuplicateKey, INVALID_REQUEST, reader.position());
         }
         // A duplicate deeper down is one of the parameters (or of an answer): the envelope's own
         // keys were compared as they came.
-        if let (None, Some(at)) = (envelope.flaw, reader.duplicate) {
-            envelope.flaw = Some((Flaw::DuplicateKey, INVALID_PARAMS, at));
+        if let Some(at) = reader.duplicate {
+            self.flaw(Flaw::DuplicateKey, INVALID_PARAMS, at);
         }
-        Ok(envelope)
+        Ok(())
     }
 
     fn member(&mut self, reader: &mut Reader<'a>, key: Cow<'a, str>) -> Result<(), Fault> {
         let start = reader.position();
         let duplicate = match key.as_ref() {
-            "jsonrpc" => self.version.replace(reader.value(1)?).is_some(),
+            "jsonrpc" => again(&mut self.version, reader.value(1)?),
             "id" => {
                 let value = reader.value(1)?;
                 let id = Id {
                     raw: reader.since(start),
                     span: start..reader.position(),
                 };
-                self.id.replace((value, id)).is_some()
+                again(&mut self.id, (value, id))
             }
-            "method" => self.method.replace(reader.value(1)?).is_some(),
+            "method" => again(&mut self.method, reader.value(1)?),
             "params" if reader.peek() == Some(b'{') => {
                 let params = self.params(reader)?;
-                self.params.replace(Value::Object(params)).is_some()
+                again(&mut self.params, Value::Object(params))
             }
-            "params" => self.params.replace(reader.value(1)?).is_some(),
-            "result" => self.result.replace(reader.value(1)?).is_some(),
-            "error" => self.error.replace(reader.value(1)?).is_some(),
+            "params" => again(&mut self.params, reader.value(1)?),
+            "result" => again(&mut self.result, reader.value(1)?),
+            "error" => again(&mut self.error, reader.value(1)?),
             other => {
                 if differs_by_case(other, &ENVELOPE) {
-                    self.flaw(Flaw::AmbiguousKey, Flaw::AmbiguousKey.code(), start);
+                    self.flaw(Flaw::AmbiguousKey, INVALID_REQUEST, start);
                 }
                 let duplicate = self.others.repeats(other);
                 self.others.0.push((key, reader.value(1)?));
@@ -132,7 +128,7 @@ impl<'a> Envelope<'a> {
             }
         };
         if duplicate {
-            self.flaw(Flaw::DuplicateKey, Flaw::DuplicateKey.code(), start);
+            self.flaw(Flaw::DuplicateKey, INVALID_REQUEST, start);
         }
         Ok(())
     }
@@ -222,6 +218,16 @@ impl<'a> Envelope<'a> {
             _ => None,
         }
     }
+}
+
+/// Fills `slot`; whether it was full before, which then keeps what it had.
+#[inline]
+fn again<T>(slot: &mut Option<T>, value: T) -> bool {
+    let full = slot.is_some();
+    if !full {
+        *slot = Some(value);
+    }
+    full
 }
 
 fn answer<'a>(id: Option<(Value<'a>, Id<'a>)>, answer: Answer<'a>) -> Result<Message<'a>, Flaw> {
