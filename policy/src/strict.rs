@@ -136,7 +136,10 @@ impl<'a> Reader<'a> {
             return self.fault(Flaw::TooManyValues);
         }
         match self.peek() {
-            Some(b'"') => self.string().map(Value::String),
+            Some(b'"') => match self.plain_string() {
+                Some(plain) => Ok(Value::String(Cow::Borrowed(plain))),
+                None => self.unescaped().map(Value::String),
+            },
             Some(b'{') => self.object(depth).map(Value::Object),
             Some(b'[') => self.array(depth).map(Value::Array),
             Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
@@ -213,7 +216,10 @@ impl<'a> Reader<'a> {
         if self.peek() != Some(b'"') {
             return self.fault(Flaw::NotJson);
         }
-        let key = self.string()?;
+        let key = match self.plain_string() {
+            Some(plain) => Cow::Borrowed(plain),
+            None => self.unescaped()?,
+        };
         self.space();
         if !self.take(b':') {
             return self.fault(Flaw::NotJson);
@@ -242,25 +248,28 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A string, from its opening quote; borrowed unless it holds an escape.
-    #[inline]
-    fn string(&mut self) -> Result<Cow<'a, str>, Fault> {
+    /// A string without escapes, from its opening quote. None leaves the reader there, for
+    /// [`Reader::unescaped`]. Apart from that one because a text travels in
+    /// registers, and nearly every string is plain.
+    fn plain_string(&mut self) -> Option<&'a str> {
         let start = self.at + 1;
         let end = plain_end(self.text.as_bytes(), start);
-        self.at = end;
-        if self.peek() != Some(b'"') {
-            return self.unescaped(start);
+        if self.text.as_bytes().get(end) != Some(&b'"') {
+            return None;
         }
-        let plain = self.since(start);
         self.at = end + 1;
-        Ok(Cow::Borrowed(plain))
+        self.text.get(start..end)
     }
 
-    /// The rest of a string whose plain part so far begins at `start`.
+    /// A string with escapes, from its opening quote.
     #[cold]
-    fn unescaped(&mut self, start: usize) -> Result<Cow<'a, str>, Fault> {
-        let mut unescaped = String::from(self.since(start));
+    fn unescaped(&mut self) -> Result<Cow<'a, str>, Fault> {
+        let mut unescaped = String::new();
+        self.at += 1;
         loop {
+            let start = self.at;
+            self.at = plain_end(self.text.as_bytes(), start);
+            unescaped.push_str(self.since(start));
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
@@ -269,9 +278,6 @@ impl<'a> Reader<'a> {
                 Some(b'\\') => unescaped.push(self.escape()?),
                 _ => return self.fault(Flaw::NotJson),
             }
-            let start = self.at;
-            self.at = plain_end(self.text.as_bytes(), start);
-            unescaped.push_str(self.since(start));
         }
     }
 
