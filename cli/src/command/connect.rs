@@ -16,8 +16,9 @@ use self::snippet::Connection;
 
 /// Print what a client needs to connect: address, token and CA
 ///
-/// The snippet goes to stdout, ready for a file or a pipe; what to do with it goes to stderr. Tokens are never
-/// printed: snippets read them from the variable WEIR_TOKEN or from the token's file.
+/// The snippet goes to stdout, ready for a file or a pipe; what to do with it goes to
+/// stderr. Tokens are never printed: snippets read them from the variable WEIR_TOKEN or
+/// from the token's file.
 ///
 /// Examples:
 ///   weir connect claude                              the command for Claude Code, and .mcp.json

@@ -16,11 +16,11 @@ use self::files::{Files, GITIGNORE, Upstream};
 
 /// Make a configuration that serves at once
 ///
-/// Writes weir.toml, a starter policy, the token of a first grant, and a local CA with a certificate for this
-/// host. Nothing that exists is ever overwritten.
+/// Writes weir.toml, a starter policy, the token of a first grant, and a local CA with a
+/// certificate for this host. Nothing that exists is ever overwritten.
 ///
-/// Without an upstream it fronts the practice NAS that is built into this binary, so that everything can be tried
-/// before a real server is touched.
+/// Without an upstream it fronts the practice NAS that is built into this binary, so that
+/// everything can be tried before a real server is touched.
 ///
 /// Examples:
 ///   weir init my-weir                                  try it on the practice NAS

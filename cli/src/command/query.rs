@@ -15,15 +15,16 @@ use crate::terminal;
 
 /// Ask the record questions in SQL
 ///
-/// Two tables: `calls`, one row per call with its decision and its outcome, and `events`. Both hold sealed and live rows, so a
-/// call can be asked about within a second of its decision. Only questions are answered: nothing can be changed.
+/// Two tables: `calls`, one row per call with its decision and its outcome, and `events`.
+/// Both hold sealed and live rows, so a call can be asked about within a second of its
+/// decision. Only questions are answered: nothing can be changed.
 ///
 /// Examples:
-///   weir query --record record "SELECT tool, verdict, count(*) AS calls FROM calls GROUP BY tool, verdict"
-///   weir query --record record --list                                  the questions that have names
+///   weir query --record record "SELECT tool, verdict, count(*) FROM calls GROUP BY ALL"
+///   weir query --record record --list                   the questions that have names
 ///   weir query --record record --named burst --param seconds=10
 ///   weir query --record record --format csv "SELECT * FROM calls" > calls.csv
-///   weir query --record record                                         a prompt; \q leaves, \d describes
+///   weir query --record record                          a prompt; \q leaves, \d describes
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Query {

@@ -19,20 +19,22 @@ use crate::terminal;
 /// The record fails verification.
 const UNVERIFIED: u8 = 4;
 
-/// Judge the recorded calls again, by a candidate policy, and show what it would have changed
+/// Judge recorded calls again by a candidate policy, and show what would have changed
 ///
-/// Every call is judged twice: by the policy that was in force, which must give what is on record, and by the
-/// candidate. Limits meet every call in the state in which they would have met it live. Nothing is touched: replay
-/// has no network, and the record is only read. Without a policy every grant keeps its own, which must change nothing.
+/// Every call is judged twice: by the policy that was in force, which must give what is on
+/// record, and by the candidate. Limits meet every call in the state in which they would
+/// have met it live. Nothing is touched: replay has no network, and the record is only
+/// read. Without a policy every grant keeps its own, which must change nothing.
 ///
 /// Examples:
 ///   weir replay --record record --policy candidate.json
-///   weir replay --record record --policy candidate.json --grant ops-agent --from 2026-11-01 --to 2026-12-01
+///   weir replay --record record --policy candidate.json --grant ops-agent --from 2026-11-01
 ///   weir replay --record record --assign ops-agent=strict.json --assign ci=loose.json
-///   weir replay --record record --policy candidate.json --max-newly-denied 0 --format json      in CI
+///   weir replay --record record --policy candidate.json --max-newly-denied 0     in CI
 ///
-/// Exit codes: 0 within budget, 1 over budget, 2 bad usage or policy, 3 coverage below --min-coverage,
-/// 4 the record is damaged, 5 the policies in force no longer give what is on record (a bug in Weir).
+/// Exit codes: 0 within budget, 1 over budget, 2 bad usage or policy, 3 coverage below
+/// --min-coverage, 4 the record is damaged, 5 the policies in force no longer give what is
+/// on record (a bug in Weir).
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Replay {

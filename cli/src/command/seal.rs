@@ -12,12 +12,13 @@ use crate::terminal;
 
 /// Seal what is open, so that plain Parquet readers see every call
 ///
-/// A running proxy seals by itself, by rows and by age, and when it stops; `weir query` sees calls that are not sealed
-/// yet as well. This is for a record whose proxy is gone: after a crash, or before a copy is handed over.
+/// A running proxy seals by itself, by rows and by age, and when it stops; `weir query`
+/// sees calls that are not sealed yet as well. This is for a record whose proxy is gone:
+/// after a crash, or before a copy is handed over.
 ///
 /// Examples:
 ///   weir seal --record record
-///   weir seal --record record && duckdb -c "SELECT tool, verdict, count(*) FROM 'record/calls/*/*.parquet' GROUP BY ALL"
+///   duckdb -c "SELECT tool, count(*) FROM 'record/calls/*/*.parquet' GROUP BY ALL"
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Seal {

@@ -18,9 +18,11 @@ const INTERRUPTED: i32 = 130;
 
 /// Run the proxy
 ///
-/// Serves every [[server]] of the configuration at https://ADDRESS/NAME/mcp to whoever holds the token of one of its grants.
-/// Every tool call is judged, and on disk with its decision, before it is forwarded. SIGTERM or Ctrl-C stops it: calls
-/// under way end, the record is sealed. A second signal stops it at once; nothing that was forwarded is lost then either.
+/// Serves every [[server]] of the configuration at https://ADDRESS/NAME/mcp to whoever
+/// holds the token of one of its grants. Every tool call is judged, and on disk with its
+/// decision, before it is forwarded. SIGTERM or Ctrl-C stops it: calls under way end, the
+/// record is sealed. A second signal stops it at once; nothing that was forwarded is lost
+/// then either.
 ///
 /// Examples:
 ///   weir serve                                  from ./weir.toml

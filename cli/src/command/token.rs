@@ -12,8 +12,8 @@ use crate::terminal;
 pub enum Token {
     /// Make a new token and print it with the hash that weir.toml takes
     ///
-    /// The token goes to the agent and is shown this once; weir.toml keeps only its SHA-256, so a stolen
-    /// configuration opens nothing.
+    /// The token goes to the agent and is shown this once; weir.toml keeps only its SHA-256, so
+    /// a stolen configuration opens nothing.
     ///
     /// Examples:
     ///   weir token new

@@ -17,16 +17,17 @@ const WARNED: u8 = 1;
 
 /// Read policies as `weir serve` does, and say everything that is wrong with them
 ///
-/// Every problem comes with its line, its column and a caret. A policy that loads is then looked at for what its author
-/// may not mean: a rule that never fires, a comparison that a missing value slips past, a limit that a new session evades.
-/// These are warnings.
+/// Every problem comes with its line, its column and a caret. A policy that loads is then
+/// looked at for what its author may not mean: a rule that never fires, a comparison that a
+/// missing value slips past, a limit that a new session evades. These are warnings.
 ///
 /// Examples:
 ///   weir policy check policies/*.json
-///   weir policy check --profile truenas policies/ops.json      also: tools that this kind of server does not have
+///   weir policy check --profile truenas policies/ops.json      also: unknown tools
 ///   weir policy check --deny-warnings --format json policies/*.json
 ///
-/// Exit codes: 0 every policy loads, 1 there are warnings and --deny-warnings was given, 2 a policy does not load.
+/// Exit codes: 0 every policy loads, 1 there are warnings and --deny-warnings was given, 2
+/// a policy does not load.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Check {

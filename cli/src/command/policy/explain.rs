@@ -17,16 +17,17 @@ use crate::terminal::{self, ACCENT, DIM, ERROR, GOOD, RESET, STRONG};
 
 use super::check;
 
-/// Show what a policy says of one call: how the call is read, every rule it meets, what each rule reads, and the decision
+/// Show what a policy says of one call: how the call is read, every rule it meets, what
+/// each rule reads, and the decision
 ///
-/// The call is the `params` of a `tools/call`, or a whole JSON-RPC message. Limits count from nothing, so a rate limit
-/// shows what the first call of its window takes.
+/// The call is the `params` of a `tools/call`, or a whole JSON-RPC message. Limits count
+/// from nothing, so a rate limit shows what the first call of its window takes.
 ///
 /// Examples:
-///   weir policy explain --policy ops.json --call '{"name":"vm_stop","arguments":{"id":7,"force":true}}'
+///   weir policy explain --policy ops.json --call '{"name":"vm_stop","arguments":{"id":7}}'
 ///   weir policy explain --policy ops.json --profile truenas \
-///        --call '{"name":"truenas","arguments":{"category":"vm","action":"vm_stop","params":{"id":7}}}'
-///   weir policy explain --policy ops.json --grant night-shift --at 2026-11-22T03:00:00Z --call - < message.json
+///        --call '{"name":"truenas","arguments":{"action":"vm_stop","params":{"id":7}}}'
+///   weir policy explain --policy ops.json --at 2026-11-22T03:00:00Z --call - < message.json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Explain {
@@ -188,12 +189,12 @@ fn steps(page: &mut String, steps: &[Step]) -> std::fmt::Result {
             Outcome::Denied => (ERROR, "DENIES"),
             Outcome::NotReached => (DIM, "not reached"),
         };
-        let line = format!(
-            "{:<11} {style}{word:<11}{RESET} {}",
-            step.stage.as_str(),
-            step.rule
-        );
-        writeln!(page, "{}", line.trim_end())?;
+        let stage = step.stage.as_str();
+        if step.rule.is_empty() {
+            writeln!(page, "{stage:<11} {style}{word}{RESET}")?;
+        } else {
+            writeln!(page, "{stage:<11} {style}{word:<11}{RESET} {}", step.rule)?;
+        }
         for read in &step.conditions {
             let value = read.value.as_deref().unwrap_or("missing");
             writeln!(
