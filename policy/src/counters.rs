@@ -40,6 +40,16 @@ pub struct Reservation {
     taken: Few<Taken>,
 }
 
+/// Nothing was taken.
+impl Default for Reservation {
+    fn default() -> Self {
+        Self {
+            at: Micros::default(),
+            taken: Few::NONE,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Taken {
     counter: Handle,
