@@ -145,7 +145,8 @@ class House:
             self.tokens[name] = f"weir_{secrets.token_hex(32)}"
             digest = hashlib.sha256(self.tokens[name].encode()).hexdigest()
             (self.folder / f"{name}.json").write_text(json.dumps(policy))
-            text += f'\n[[server]]\nname = "{name}"\n{how}\n'
+            mark = f"environment = {{ WEIR_E2E = {toml(str(self.folder))} }}\n" if how.startswith("command") else ""
+            text += f'\n[[server]]\nname = "{name}"\n{mark}{how}\n'
             text += f'\n[[grant]]\nname = "{name}-agent"\nserver = "{name}"\n'
             text += f'token = {{ sha256 = "{digest}" }}\npolicy = "{name}.json"\n'
         (self.folder / "weir.toml").write_text(text)
@@ -186,6 +187,17 @@ class House:
         if failed or fault[0]:
             for log in sorted(self.folder.glob("process-*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}", flush=True)
+
+    def children(self):
+        """The command lines of what Weir started and what still runs: they carry this folder in their environment."""
+        left = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if str(self.folder).encode() in (process / "environ").read_bytes():
+                    left.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue  # ended meanwhile, or another's
+        return left
 
     def play(self, client, server, steps):
         """What `client` saw of `server`."""
@@ -272,8 +284,9 @@ def nas(house, client):
             mistyped,
         )
         check(f"{where}: a plain stop passes", plain.get("is_error") is False, plain)
-        reached = house.nas_log.read_text()
-        check(f"{where}: the NAS saw the plain stop only", reached.count("vm_stop") == 1 and "force" not in reached, reached)
+        reached = [json.loads(line) for line in house.nas_log.read_text().splitlines()]
+        stops = [json.loads(entry["arguments"]) for entry in reached if entry.get("operation") == "vm_stop"]
+        check(f"{where}: the NAS saw the plain stop only", stops == [stop(id=1)["arguments"]], reached)
 
 
 def record(house):
@@ -304,8 +317,10 @@ def main():
                 for server in SERVERS:
                     everything(house, client, server)
                 nas(house, client)
+            check("children run while Weir does", len(house.children()) > 0)
             house.weir.send_signal(signal.SIGTERM)
             check("weir stops in good order", house.weir.wait(timeout=30) == 0, house.weir.returncode)
+            check("no child outlives Weir", house.children() == [], house.children())
             record(house)
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
