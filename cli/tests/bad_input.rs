@@ -45,10 +45,7 @@ fn a_policy_with_three_faults_shows_all_three_with_carets() {
     let carets = checked
         .stderr
         .lines()
-        .filter(|line| {
-            line.trim_start_matches(|c: char| c == '|' || c == ' ')
-                .starts_with('^')
-        })
+        .filter(|line| line.trim_start_matches(['|', ' ']).starts_with('^'))
         .count();
     assert!(carets >= 3, "{carets} carets: {checked}");
     assert!(checked.stdout.contains("3 errors"), "{checked}");

@@ -66,7 +66,7 @@ fn blocks(page: &str) -> Vec<Block> {
                     line: number + 1,
                     info: info.to_owned(),
                     text: String::new(),
-                })
+                });
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(block)) => {

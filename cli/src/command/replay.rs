@@ -154,7 +154,7 @@ impl Replay {
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        let report = report.map_err(told)?;
+        let report = report.map_err(|error| told(&error))?;
         match self.format {
             Format::Text => terminal::print(&report.text())?,
             Format::Json => terminal::print(&report.to_json())?,
@@ -169,11 +169,11 @@ impl Replay {
 }
 
 /// A replay's failure with its exit code and its carets.
-fn told(error: ReplayError) -> anyhow::Error {
-    if let ReplayError::Policy(problems) = &error {
+fn told(error: &ReplayError) -> anyhow::Error {
+    if let ReplayError::Policy(problems) = error {
         return Rendered::bad(problems.styled());
     }
-    let damaged = matches!(&error, ReplayError::Record { cause, .. }
+    let damaged = matches!(error, ReplayError::Record { cause, .. }
         if matches!(cause.downcast_ref(), Some(RecordError::Damaged { .. } | RecordError::Parquet(_))));
     let (red, reset) = (terminal::ERROR, terminal::RESET);
     Rendered {
