@@ -32,6 +32,7 @@ mod named;
 mod tables;
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use datafusion::execution::context::SQLOptions;
@@ -100,17 +101,25 @@ pub fn session(record: &Path) -> Result<SessionContext, QueryError> {
 }
 
 /// Asks one question. Statements that would change anything are refused.
-pub async fn answer(context: &SessionContext, sql: &str) -> Result<Answer, QueryError> {
-    let options = SQLOptions::new()
-        .with_allow_ddl(false)
-        .with_allow_dml(false)
-        .with_allow_statements(false);
-    let plan = context.state().create_logical_plan(sql).await?;
-    options
-        .verify_plan(&plan)
-        .map_err(|error| QueryError::ReadOnly(error.strip_backtrace()))?;
-    let frame = context.execute_logical_plan(plan).await?;
-    let schema = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await?;
-    Ok(Answer::new(schema, batches))
+///
+/// The future is boxed, so that DataFusion's plans are compiled here once and not where they are
+/// awaited.
+pub fn answer<'a>(
+    context: &'a SessionContext,
+    sql: &'a str,
+) -> Pin<Box<dyn Future<Output = Result<Answer, QueryError>> + Send + 'a>> {
+    Box::pin(async move {
+        let options = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        let plan = context.state().create_logical_plan(sql).await?;
+        options
+            .verify_plan(&plan)
+            .map_err(|error| QueryError::ReadOnly(error.strip_backtrace()))?;
+        let frame = context.execute_logical_plan(plan).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let batches = frame.collect().await?;
+        Ok(Answer::new(schema, batches))
+    })
 }

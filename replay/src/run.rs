@@ -90,17 +90,18 @@ enum Ahead {
 fn look_ahead(reader: &RecordReader, kept: &mut Kept, symbols: &mut Symbols) -> Result<u64, Ahead> {
     let mut policies = Words::of("policy_digest");
     let mut total = 0;
-    let mut seen = HashSet::new();
+    let mut last = Symbol::EMPTY;
     for batch in reader.calls(&["policy_digest"]).map_err(Ahead::Record)? {
         let batch = batch.map_err(Ahead::Record)?;
         policies.load(&batch).map_err(Ahead::Replay)?;
         total += batch.num_rows() as u64;
         for row in 0..batch.num_rows() {
             let digest = policies.at(row, symbols);
-            if digest != Symbol::EMPTY && seen.insert(digest) {
-                // Whether it loads is said row by row, by those that need it.
+            if digest != last && digest != Symbol::EMPTY {
+                // Loaded once. Whether it loads is said row by row, by those that need it.
                 drop(kept.policy(digest, symbols));
             }
+            last = digest;
         }
     }
     Ok(total)

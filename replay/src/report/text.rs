@@ -51,18 +51,18 @@ impl Report {
             candidates.join(", ")
         };
         page.line(&format!(
-            "REPLAY  {} calls under {under}",
-            grouped(self.record.calls)
+            "REPLAY  {} under {under}",
+            calls(self.record.calls)
         ));
         if let (Some(from), Some(to)) = (self.record.from, self.record.to) {
             let policies = match self.policies_in_force {
-                1 => "1 policy was in force".to_owned(),
-                count => format!("{count} policies were in force"),
+                1 => "1 policy in force".to_owned(),
+                count => format!("{count} policies in force"),
             };
             page.line(&format!(
                 "        {} to {} UTC, {policies}",
-                short(from),
-                short(to)
+                second(from),
+                second(to)
             ));
         }
         page.blank();
@@ -86,14 +86,9 @@ impl Report {
         if flips.is_empty() {
             "No call would have gone another way.".into()
         } else {
-            let calls = if self.classes.flips() == 1 {
-                "call"
-            } else {
-                "calls"
-            };
             format!(
-                "{} {calls} would have gone another way: {}.",
-                grouped(self.classes.flips()),
+                "{} would have gone another way: {}.",
+                calls(self.classes.flips()),
                 flips.join(", ")
             )
         }
@@ -106,7 +101,7 @@ impl Report {
         }
         page.blank();
         for (class, count) in self.classes.iter().filter(|(_, count)| *count > 0) {
-            let bar = (count * 36).div_ceil(total) as usize;
+            let bar = (count * 34).div_ceil(total) as usize;
             page.line(&format!(
                 "  {} {} {}  {}",
                 left(&class.as_str().replace('_', " "), 20),
@@ -161,11 +156,7 @@ impl Report {
             page.blank();
             page.line(&format!(
                 "Beyond the selection {} flipped through counters they share.",
-                if self.flips_outside == 1 {
-                    "1 call".into()
-                } else {
-                    format!("{} calls", grouped(self.flips_outside))
-                }
+                calls(self.flips_outside)
             ));
         }
         if !self.drifts.is_empty() {
@@ -320,6 +311,20 @@ impl Page {
 /// The last part of a path: what a person calls the file.
 fn name_of(path: &str) -> String {
     shown(path.rsplit('/').next().unwrap_or(path)).into_owned()
+}
+
+/// `1 call`, `1,234 calls`
+fn calls(count: u64) -> String {
+    format!(
+        "{} {}",
+        grouped(count),
+        if count == 1 { "call" } else { "calls" }
+    )
+}
+
+/// `2026-11-22 06:00:00`
+fn second(micros: i64) -> String {
+    short(micros).chars().take(19).collect()
 }
 
 /// `2026-11-22 06:00:00.123`

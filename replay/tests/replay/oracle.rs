@@ -1,24 +1,14 @@
 //! Replay against the oracle, on records with every kind of limit, scope and end.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::naive::{self, Said};
+use crate::support::{Asked, Dice, Record, SIX, Scribe};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use support::naive::{self, Said};
-use support::{Asked, Dice, Record, SIX, Scribe};
 use weir_policy::{Policy, Resolver, ResolverSpec};
 use weir_replay::{Class, Flips, ReplayOptions, State, replay};
 
@@ -199,11 +189,13 @@ fn check(record: &Record, candidate: Option<&str>, grant: Option<&str>, state: S
     let options = ReplayOptions {
         grant: None,
         assign: match (candidate, grant) {
-            (Some(document), Some(grant)) => [(grant.to_owned(), support::file(document))].into(),
+            (Some(document), Some(grant)) => {
+                [(grant.to_owned(), crate::support::file(document))].into()
+            }
             _ => BTreeMap::new(),
         },
         candidate: if grant.is_none() {
-            candidate.map(support::file)
+            candidate.map(crate::support::file)
         } else {
             None
         },

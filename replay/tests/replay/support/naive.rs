@@ -174,12 +174,12 @@ pub fn replay(
             if !decided {
                 let at = Micros(row.finish.unwrap().1);
                 if let Some((was_taken, would_taken)) = taken.remove(&row.seq) {
-                    was_taken
-                        .iter()
-                        .for_each(|reservation| was.give_back(reservation, at));
-                    would_taken
-                        .iter()
-                        .for_each(|reservation| would.give_back(reservation, at));
+                    for reservation in &was_taken {
+                        was.give_back(reservation, at);
+                    }
+                    for reservation in &would_taken {
+                        would.give_back(reservation, at);
+                    }
                 }
                 continue;
             }

@@ -236,7 +236,9 @@ impl Scribe {
     /// Waits until everything written so far is durable, and so can be read.
     pub fn settle(&mut self) {
         if let Some(last) = self.last.take() {
-            drop(last.wait_blocking().unwrap());
+            // On a thread of its own, since a test may be asynchronous.
+            let waiting = std::thread::spawn(|| last.wait_blocking().unwrap());
+            let _permit = waiting.join().unwrap();
         }
     }
 

@@ -1,17 +1,7 @@
 //! Questions in SQL, on records that hold the story asked about.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "tests"
-)]
-
-mod support;
-
+use crate::support::{Asked, Record, SECOND, SIX, Scribe};
 use serde_json::{Value, json};
-use support::{Asked, Record, SECOND, SIX, Scribe};
 use weir_replay::query::{QueryError, answer, named, named_all, session};
 
 const POLICY: &str = r#"{"version":"1","default":"allow","hide":["vm_delete"],"tools":{"vm_stop":{
@@ -257,7 +247,7 @@ async fn judged_tells_which_policy_judged_each_stop_of_one_target() {
     assert!(
         found
             .iter()
-            .all(|row| row["policy_digest"] == support::digest(POLICY))
+            .all(|row| row["policy_digest"] == crate::support::digest(POLICY))
     );
 }
 

@@ -1,0 +1,16 @@
+//! Replay and query on records that the real recorder wrote and the real engine judged. One binary,
+//! so that DataFusion is linked once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod oracle;
+mod query;
+mod report;
+mod support;
