@@ -17,7 +17,7 @@ struct Advised {
 
 impl fmt::Display for Advised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.source)
+        f.write_str(&chain(&self.source))
     }
 }
 
@@ -69,6 +69,22 @@ impl<T, E: Into<anyhow::Error>> Fix<T> for Result<T, E> {
     }
 }
 
+/// A failure and its causes on one line, each said once: many errors quote their cause themselves.
+fn chain(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |told, cause| {
+            if told.is_empty() {
+                cause
+            } else if told.contains(&cause) {
+                told
+            } else {
+                format!("{told}: {cause}")
+            }
+        })
+}
+
 /// Shows a failure and gives the code the process ends with.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.is::<terminal::Closed>() {
@@ -79,7 +95,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(rendered.code);
     }
     let (red, cyan, reset) = (terminal::ERROR, terminal::ACCENT, terminal::RESET);
-    terminal::note(&format!("{red}error{reset}: {error:#}\n"));
+    terminal::note(&format!("{red}error{reset}: {}\n", chain(error)));
     if let Some(advised) = error.downcast_ref::<Advised>() {
         terminal::note(&format!("  {cyan}fix{reset}: {}\n", advised.fix));
     }
@@ -101,7 +117,15 @@ mod tests {
             .context("cannot read `weir.toml`")
             .fix(|| "run `weir init`".into())
             .unwrap_err();
-        assert_eq!(format!("{error:#}"), "cannot read `weir.toml`: it is gone");
+        assert_eq!(error.to_string(), "cannot read `weir.toml`: it is gone");
+    }
+
+    #[test]
+    fn a_cause_that_is_quoted_already_is_not_said_again() {
+        let error = anyhow::anyhow!("corrupt footer")
+            .context("parquet: corrupt footer")
+            .context("cannot count");
+        assert_eq!(chain(&error), "cannot count: parquet: corrupt footer");
     }
 
     #[test]
