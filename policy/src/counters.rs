@@ -10,12 +10,13 @@ mod store;
 use std::convert::Infallible;
 
 use self::store::{Handle, Store};
-use crate::evaluate::{Admission, Demand};
+use crate::evaluate::{Admission, Demand, Hearing};
 use crate::explain::{Unwatched, Watch};
 use crate::few::Few;
 use crate::key;
 use crate::limit::{Limit, Scope, Uncountable};
 use crate::path::Facts;
+use crate::window::Window;
 use crate::{Context, Decision, Evaluation, Judgement, Micros, Policy, Reason, Resolution};
 
 /// With fewer counters than this, only a grant at its capacity is a reason to sweep.
@@ -29,8 +30,10 @@ pub struct Counters {
     store: Store,
     /// With so many counters, those that ended are removed before the next call.
     sweep_at: usize,
-    /// The values in the keys of the call at hand; kept to allocate nothing per call.
-    values: Vec<u8>,
+    /// Room for the call at hand, kept so that a call allocates nothing: `per` values and whole keys, and
+    /// what it takes.
+    keys: Vec<u8>,
+    pendings: Vec<Pending>,
 }
 
 /// What one call took from the counters; can be given back.
@@ -66,20 +69,18 @@ pub struct LimitCount {
 }
 
 /// One limit of the call at hand from which the call takes something.
-#[derive(Clone, Copy)]
-struct Pending<'a> {
-    limit: &'a Limit,
+#[derive(Debug, Clone, Copy)]
+struct Pending {
     amount: u128,
     hash: u64,
-    /// Where the values of its key stand in `Counters::values`.
-    start: u32,
-    end: u32,
+    window: Window,
     counter: Option<Handle>,
     /// Whether the key comes to the caller's grant with this call.
     claims: bool,
+    /// Where its key stands in `Counters::keys`, if it may be needed.
+    start: u32,
+    end: u32,
 }
-
-type Pendings<'a> = Few<Pending<'a>>;
 
 /// Why a limit refuses.
 struct Refusal {
@@ -102,7 +103,8 @@ impl Counters {
             keys_per_grant_max,
             store: Store::default(),
             sweep_at: SWEEP_MIN,
-            values: Vec::new(),
+            keys: Vec::new(),
+            pendings: Vec::new(),
         }
     }
 
@@ -110,26 +112,29 @@ impl Counters {
     pub fn settle(&mut self, evaluation: Evaluation<'_>, at: Micros) -> Judgement {
         match evaluation {
             Evaluation::Deny(decision) => Judgement::denied(decision),
-            Evaluation::Admit(admission) => self.settle_admission(&admission, at, &mut Unwatched),
+            Evaluation::Admit(admission) => {
+                self.settle_hearing(&admission.hearing(), at, &mut Unwatched)
+            }
         }
     }
 
     #[inline(always)]
-    pub(crate) fn settle_admission(
+    pub(crate) fn settle_hearing(
         &mut self,
-        admission: &Admission<'_>,
+        hearing: &Hearing<'_, '_>,
         at: Micros,
         watch: &mut impl Watch,
     ) -> Judgement {
-        let mut pendings = Pendings::NONE;
         self.begin(at);
-        let asked =
-            admission.demands(|demand| self.ask(&demand, admission, &mut pendings, at, watch));
-        if let Err(decision) = asked.and_then(|()| admission.approve(watch)) {
+        let asked = hearing.demands(|demand| self.ask(&demand, hearing.facts, at, watch));
+        if let Err(decision) = asked.and_then(|()| hearing.approve(watch)) {
             return Judgement::denied(decision);
         }
-        let reservation =
-            (!pendings.as_slice().is_empty()).then(|| self.take(&pendings, &admission.facts, at));
+        let reservation = if self.pendings.is_empty() {
+            None
+        } else {
+            Some(self.take(hearing.facts, at))
+        };
         Judgement {
             decision: Decision::allow(),
             reservation,
@@ -151,22 +156,18 @@ impl Counters {
                 taken: Few::NONE,
             };
         };
+        let hearing = admission.hearing();
         self.begin(at);
-        let mut pendings = Pendings::NONE;
-        let Ok(()) = admission.demands(|demand| {
-            if let Ok(Some(pending)) = self.pend(&demand, &admission) {
-                self.join(
-                    &mut pendings,
-                    &admission.facts,
-                    Pending {
-                        claims: true,
-                        ..pending
-                    },
-                );
+        let Ok(()) = hearing.demands(|demand| {
+            if let Ok(Some(pending)) = self.pend(&demand, hearing.facts, at) {
+                self.join(Pending {
+                    claims: true,
+                    ..pending
+                });
             }
             Ok::<(), Infallible>(())
         });
-        self.take(&pendings, &admission.facts, at)
+        self.take(hearing.facts, at)
     }
 
     /// Gives back what a call took, as far as it still counts at `at`.
@@ -212,8 +213,10 @@ impl Counters {
         self.store.len() == 0
     }
 
+    #[inline(always)]
     fn begin(&mut self, at: Micros) {
-        self.values.clear();
+        self.keys.clear();
+        self.pendings.clear();
         if self.store.len() >= self.sweep_at {
             self.store.sweep(at);
             self.sweep_at = SWEEP_MIN.max(2 * self.store.len());
@@ -222,51 +225,39 @@ impl Counters {
 
     /// Asks one limit; takes nothing yet.
     #[inline(always)]
-    fn ask<'a>(
+    fn ask(
         &mut self,
-        demand: &Demand<'a>,
-        admission: &Admission<'a>,
-        pendings: &mut Pendings<'a>,
+        demand: &Demand<'_>,
+        facts: &Facts<'_>,
         at: Micros,
         watch: &mut impl Watch,
     ) -> Result<(), Decision> {
-        match self.find_room(demand, admission, pendings, at) {
+        match self.find_room(demand, facts, at) {
             Ok(count) => {
                 watch.limit(demand, count, None);
                 Ok(())
             }
-            Err(Refusal {
-                reason,
-                count,
-                retry_after_ms,
-            }) => {
-                watch.limit(demand, count, Some(reason));
-                let Limit { id, message, .. } = demand.limit;
-                Err(Decision {
-                    retry_after_ms,
-                    ..Decision::deny(reason, id.clone(), message.clone())
-                })
+            Err(refusal) => {
+                watch.limit(demand, refusal.count, Some(refusal.reason));
+                Err(refusal.decision(demand.limit))
             }
         }
     }
 
     #[inline(always)]
-    fn find_room<'a>(
+    fn find_room(
         &mut self,
-        demand: &Demand<'a>,
-        admission: &Admission<'a>,
-        pendings: &mut Pendings<'a>,
+        demand: &Demand<'_>,
+        facts: &Facts<'_>,
         at: Micros,
     ) -> Result<Count, Refusal> {
         let limit = demand.limit;
-        let Some(pending) = self.pend(demand, admission)? else {
+        let Some(pending) = self.pend(demand, facts, at)? else {
             return Ok(Count::default());
         };
         let (amount, ceiling) = (pending.amount, limit.ceiling());
-        let mut counter = pending
-            .counter
-            .and_then(|counter| self.store.get_mut(counter));
-        let used = counter.as_mut().map_or(0, |counter| counter.tally.used(at));
+        let counter = pending.counter.and_then(|counter| self.store.get(counter));
+        let used = counter.map_or(0, |counter| counter.tally.sum());
         let count = Count { used, amount };
         if used.saturating_add(amount) > ceiling {
             let wait =
@@ -278,14 +269,14 @@ impl Counters {
             });
         }
         if used > 0 && limit.scope == Scope::Grant {
-            self.join(pendings, &admission.facts, pending); // the key names the grant, so the grant holds it already
+            self.join(pending); // the key names the grant, so the grant holds it already
             return Ok(count);
         }
         let holder = counter.map(|counter| counter.holder);
-        let grant = self.store.grant(admission.context().grant);
+        let grant = self.store.grant(facts.context.grant);
         let claims = used == 0 || holder != Some(grant);
-        self.join(pendings, &admission.facts, Pending { claims, ..pending });
-        if claims && !self.has_capacity(pendings, grant, at) {
+        self.join(Pending { claims, ..pending });
+        if claims && !self.has_capacity(grant, at) {
             return Err(Refusal {
                 reason: Reason::CounterCapacity,
                 count,
@@ -295,64 +286,70 @@ impl Counters {
         Ok(count)
     }
 
-    /// Finds the counter of one limit; `None` if the call takes nothing from it.
+    /// Finds the counter of one limit as it stands at `at`; `None` if the call takes nothing from it.
     #[inline(always)]
-    fn pend<'a>(
+    fn pend(
         &mut self,
-        demand: &Demand<'a>,
-        admission: &Admission<'_>,
-    ) -> Result<Option<Pending<'a>>, Uncountable> {
-        let (limit, facts) = (demand.limit, &admission.facts);
-        let start = self.values.len();
-        limit.write_values(facts, demand.arguments, &mut self.values)?;
-        let amount = limit.amount(facts, demand.arguments)?;
+        demand: &Demand<'_>,
+        facts: &Facts<'_>,
+        at: Micros,
+    ) -> Result<Option<Pending>, Uncountable> {
+        let Demand { limit, arguments } = *demand;
+        let start = self.keys.len();
+        limit.write_values(facts, arguments, &mut self.keys)?;
+        let amount = limit.amount(facts, arguments)?;
         if amount == 0 {
-            self.values.truncate(start);
             return Ok(None);
         }
-        let (start, end) = (start as u32, self.values.len() as u32);
-        let key = limit.key(facts, slice(&self.values, start, end));
+        let key = limit.key(facts, self.keys.get(start..).unwrap_or_default());
         let hash = self.store.hash(&key);
         let counter = self.store.find(hash, &key);
-        Ok(Some(Pending {
-            limit,
+        let mut pending = Pending {
             amount,
             hash,
-            start,
-            end,
+            window: limit.window,
             counter,
             claims: false,
-        }))
+            start: 0,
+            end: 0,
+        };
+        let live = counter
+            .and_then(|counter| self.store.get_mut(counter))
+            .is_some_and(|found| found.tally.used(at) > 0);
+        if !live {
+            let key = key.to_bytes();
+            pending.start = self.keys.len() as u32;
+            self.keys.extend_from_slice(&key);
+            pending.end = self.keys.len() as u32;
+        }
+        Ok(Some(pending))
     }
 
     /// Limits with equal keys take once: the larger amount.
     #[inline(always)]
-    fn join<'a>(&mut self, pendings: &mut Pendings<'a>, facts: &Facts<'_>, pending: Pending<'a>) {
-        for earlier in pendings.as_mut_slice() {
-            let key = |of: &Pending<'a>| {
-                of.limit
-                    .key(facts, slice(&self.values, of.start, of.end))
-                    .to_bytes()
-            };
-            if earlier.hash == pending.hash && key(earlier) == key(&pending) {
+    fn join(&mut self, pending: Pending) {
+        for earlier in &mut self.pendings {
+            let key = |of: &Pending| self.keys.get(of.start as usize..of.end as usize);
+            let same_key = earlier.counter == pending.counter && key(earlier) == key(&pending);
+            if earlier.hash == pending.hash && same_key {
                 earlier.amount = earlier.amount.max(pending.amount);
-                self.values.truncate(pending.start as usize);
                 return;
             }
         }
-        pendings.push(pending);
+        self.pendings.push(pending);
     }
 
     /// Whether the grant may hold the keys that come to it with this call.
-    fn has_capacity(&mut self, pendings: &mut Pendings<'_>, grant: u32, at: Micros) -> bool {
-        let claims = pendings
-            .as_slice()
+    #[cold]
+    fn has_capacity(&mut self, grant: u32, at: Micros) -> bool {
+        let claims = self
+            .pendings
             .iter()
             .filter(|pending| pending.claims)
             .count();
         if self.store.held(grant) + claims > self.keys_per_grant_max {
             self.store.sweep(at);
-            for pending in pendings.as_mut_slice() {
+            for pending in &mut self.pendings {
                 pending.counter = pending
                     .counter
                     .filter(|counter| self.store.get(*counter).is_some());
@@ -362,55 +359,63 @@ impl Counters {
     }
 
     #[inline(always)]
-    fn take(&mut self, pendings: &Pendings<'_>, facts: &Facts<'_>, at: Micros) -> Reservation {
-        let taken = Few::map(pendings.as_slice(), |pending| Taken {
-            counter: self.take_one(pending, facts, at),
-            amount: pending.amount,
+    fn take(&mut self, facts: &Facts<'_>, at: Micros) -> Reservation {
+        let (keys, store) = (&self.keys, &mut self.store);
+        let taken = Few::map(&self.pendings, |pending| {
+            let counter = match pending.counter {
+                Some(counter) if !pending.claims => counter,
+                _ => hold(keys, store, pending, facts, at),
+            };
+            if let Some(held) = store.get_mut(counter) {
+                held.tally.add(at, pending.amount);
+            }
+            Taken {
+                counter,
+                amount: pending.amount,
+            }
         });
         Reservation { at, taken }
     }
-
-    #[inline(always)]
-    fn take_one(&mut self, pending: &Pending<'_>, facts: &Facts<'_>, at: Micros) -> Handle {
-        let counter = match pending.counter {
-            Some(counter) if !pending.claims => counter,
-            found => self.hold(found, pending, facts, at),
-        };
-        if let Some(held) = self.store.get_mut(counter) {
-            held.tally.add(at, pending.amount);
-            if pending.claims {
-                let end = held.tally.ends();
-                self.store.note_end(end);
-            }
-        }
-        counter
-    }
-
-    /// The counter of a key that comes to the caller's grant.
-    #[cold]
-    fn hold(
-        &mut self,
-        found: Option<Handle>,
-        pending: &Pending<'_>,
-        facts: &Facts<'_>,
-        at: Micros,
-    ) -> Handle {
-        let grant = self.store.grant(facts.context.grant);
-        if let Some(counter) = found {
-            self.store.pass(counter, grant);
-            return counter;
-        }
-        let key = pending
-            .limit
-            .key(facts, slice(&self.values, pending.start, pending.end));
-        self.store
-            .insert(pending.hash, &key, pending.limit.window, grant, at)
-    }
 }
 
-#[inline(always)]
-fn slice(values: &[u8], start: u32, end: u32) -> &[u8] {
-    values.get(start as usize..end as usize).unwrap_or_default()
+/// The counter of a key that comes to the caller's grant.
+#[cold]
+fn hold(
+    keys: &[u8],
+    store: &mut Store,
+    pending: &Pending,
+    facts: &Facts<'_>,
+    at: Micros,
+) -> Handle {
+    let grant = store.grant(facts.context.grant);
+    let key = keys
+        .get(pending.start as usize..pending.end as usize)
+        .unwrap_or_default();
+    let counter = match pending.counter {
+        Some(counter) => {
+            store.pass(counter, grant);
+            counter
+        }
+        None => store.insert(pending.hash, key, pending.window, grant, at),
+    };
+    // what it counts from now on ends no sooner than a window that begins now
+    store.note_end(pending.window.first_end(at));
+    counter
+}
+
+impl Refusal {
+    #[cold]
+    fn decision(self, limit: &Limit) -> Decision {
+        let Self {
+            reason,
+            retry_after_ms,
+            ..
+        } = self;
+        Decision {
+            retry_after_ms,
+            ..Decision::deny(reason, limit.id.clone(), limit.message.clone())
+        }
+    }
 }
 
 impl From<Uncountable> for Refusal {

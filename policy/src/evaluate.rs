@@ -10,13 +10,15 @@ use std::convert::Infallible;
 
 use crate::counters::Count;
 use crate::explain::{Stage, Unwatched, Watch};
-use crate::few::Few;
 use crate::limit::Limit;
 use crate::operator::Truth;
 use crate::path::Facts;
 use crate::predicate::{Predicate, Quantifier};
 use crate::rules::{Rules, Standing, ToolRules};
-use crate::{Context, Decision, Policy, Reading, ReadingRole, Reason, Resolution, Value, Verdict};
+use crate::{
+    Context, Counters, Decision, Judgement, Micros, Policy, Reading, ReadingRole, Reason,
+    Resolution, Value, Verdict,
+};
 
 /// What the rules say of a call before any counter is asked.
 #[derive(Debug, Clone)]
@@ -27,12 +29,20 @@ pub enum Evaluation<'a> {
     Admit(Admission<'a>),
 }
 
-/// A call with the rules of each of its readings; as part of an [`Evaluation`], one that its predicates admit.
+/// A call that its predicates admit, with the rules of each of its readings.
 #[derive(Debug, Clone)]
 pub struct Admission<'a> {
     rules: &'a Rules,
-    pub(crate) facts: Facts<'a>,
-    judged: Few<Judged<'a>>,
+    facts: Facts<'a>,
+    judged: Vec<Judged<'a>>,
+}
+
+/// A call and the rules of each of its readings: borrowed, so that nothing is moved while it is judged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hearing<'h, 'a> {
+    rules: &'a Rules,
+    pub(crate) facts: &'h Facts<'a>,
+    judged: &'h [Judged<'a>],
 }
 
 /// One reading and where its name stands in the policy.
@@ -55,54 +65,99 @@ pub fn evaluate<'a>(
     resolution: &'a Resolution<'_>,
     context: &'a Context<'_>,
 ) -> Evaluation<'a> {
-    match admit(policy, resolution, context, &mut Unwatched) {
-        Ok(admission) => Evaluation::Admit(admission),
+    let Some(policy) = policy else {
+        return Evaluation::Deny(no_policy());
+    };
+    let Some(admission) = Admission::new(policy, resolution, context) else {
+        return Evaluation::Deny(no_name());
+    };
+    match admission.hearing().refuse(&mut Unwatched) {
+        Ok(()) => Evaluation::Admit(admission),
         Err(decision) => Evaluation::Deny(decision),
     }
 }
 
-/// The stages before the limits: the first that denies names the decision.
+/// Judges a call: what [`evaluate`] says, and then its limits.
 #[inline(always)]
-pub(crate) fn admit<'a>(
-    policy: Option<&'a Policy>,
-    resolution: &'a Resolution<'_>,
-    context: &'a Context<'_>,
+pub(crate) fn decide(
+    policy: Option<&Policy>,
+    resolution: &Resolution<'_>,
+    context: &Context<'_>,
+    counters: &mut Counters,
+    at: Micros,
     watch: &mut impl Watch,
-) -> Result<Admission<'a>, Decision> {
+) -> Judgement {
     watch.gate(Stage::Policy, "", policy.is_some());
     let Some(policy) = policy else {
-        let message = "No policy applies to this grant.";
-        return Err(Decision::deny(Reason::NoPolicy, "(no policy)", message));
+        return Judgement::denied(no_policy());
     };
-    let Some(admission) = Admission::new(policy, resolution, context) else {
-        let message = "The call names no tool.";
-        return Err(Decision::deny(Reason::Malformed, "(malformed)", message));
+    let rules = policy.rules();
+    let Some(facts) = Facts::of(rules, resolution, context) else {
+        return Judgement::denied(no_name());
     };
-    admission.refuse(watch)?;
-    Ok(admission)
+    let facts = &facts;
+    match resolution.readings.as_slice() {
+        [one] => {
+            let judged = &[Judged::new(rules, one)];
+            Hearing {
+                rules,
+                facts,
+                judged,
+            }
+            .decide(counters, at, watch)
+        }
+        [one, two] => {
+            let judged = &[Judged::new(rules, one), Judged::new(rules, two)];
+            Hearing {
+                rules,
+                facts,
+                judged,
+            }
+            .decide(counters, at, watch)
+        }
+        readings => {
+            let judged: Vec<_> = readings
+                .iter()
+                .map(|reading| Judged::new(rules, reading))
+                .collect();
+            Hearing {
+                rules,
+                facts,
+                judged: &judged,
+            }
+            .decide(counters, at, watch)
+        }
+    }
+}
+
+#[cold]
+fn no_policy() -> Decision {
+    Decision::deny(
+        Reason::NoPolicy,
+        "(no policy)",
+        "No policy applies to this grant.",
+    )
+}
+
+#[cold]
+fn no_name() -> Decision {
+    Decision::deny(Reason::Malformed, "(malformed)", "The call names no tool.")
 }
 
 impl<'a> Admission<'a> {
     /// Looks up the rules of every reading; `None` if there is no reading.
-    #[inline(always)]
     pub(crate) fn new(
         policy: &'a Policy,
         resolution: &'a Resolution<'_>,
         context: &'a Context<'_>,
     ) -> Option<Self> {
         let rules = policy.rules();
-        let readings: &'a [Reading<'a>] = resolution.readings.as_slice();
-        let (first, last) = (readings.first()?, readings.last()?);
-        let facts = Facts {
-            wire_tool: &first.tool,
-            tool: &last.tool,
-            context,
-            calendar: &rules.calendar,
-        };
-        let judged = Few::map(readings, |reading| Judged {
-            reading,
-            standing: rules.stand(&reading.tool),
-        });
+        let facts = Facts::of(rules, resolution, context)?;
+        let judged = resolution
+            .readings
+            .iter()
+            .map(|reading| Judged::new(rules, reading))
+            .collect();
         Some(Self {
             rules,
             facts,
@@ -110,13 +165,44 @@ impl<'a> Admission<'a> {
         })
     }
 
-    pub(crate) fn context(&self) -> &'a Context<'a> {
-        self.facts.context
+    pub(crate) fn hearing(&self) -> Hearing<'_, 'a> {
+        Hearing {
+            rules: self.rules,
+            facts: &self.facts,
+            judged: &self.judged,
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    #[inline(always)]
+    fn of(
+        rules: &'a Rules,
+        resolution: &'a Resolution<'_>,
+        context: &'a Context<'_>,
+    ) -> Option<Self> {
+        let (first, last) = (resolution.readings.first()?, resolution.readings.last()?);
+        Some(Self {
+            wire_tool: &first.tool,
+            tool: &last.tool,
+            context,
+            calendar: &rules.calendar,
+        })
+    }
+}
+
+impl<'a> Hearing<'_, 'a> {
+    fn decide(&self, counters: &mut Counters, at: Micros, watch: &mut impl Watch) -> Judgement {
+        match self.refuse(watch) {
+            Ok(()) => counters.settle_hearing(self, at, watch),
+            Err(decision) => Judgement::denied(decision),
+        }
     }
 
+    /// The stages before the limits: the first that denies names the decision.
     #[inline(always)]
     fn refuse(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
             if judged.standing.hidden {
                 return Err(Decision::deny(
@@ -126,7 +212,7 @@ impl<'a> Admission<'a> {
                 ));
             }
         }
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             let listed = judged.is_listed(self.rules.default);
             watch.gate(Stage::Default, &judged.reading.tool, listed);
             if !listed {
@@ -138,7 +224,7 @@ impl<'a> Admission<'a> {
                 ));
             }
         }
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for predicate in judged.rules(|rules| &rules.require) {
                 match self.ask(Stage::Require, predicate, judged, watch) {
                     Truth::True => {}
@@ -148,7 +234,7 @@ impl<'a> Admission<'a> {
                 }
             }
         }
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for predicate in judged.rules(|rules| &rules.deny_if) {
                 match self.ask(Stage::DenyIf, predicate, judged, watch) {
                     Truth::False => {}
@@ -163,7 +249,7 @@ impl<'a> Admission<'a> {
     /// The stage after the limits. Where a person would be asked, nobody can be: the call is denied.
     #[inline(always)]
     pub(crate) fn approve(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 match self.ask(Stage::ApproveIf, predicate, judged, watch) {
                     Truth::False => {}
@@ -191,12 +277,12 @@ impl<'a> Admission<'a> {
         } else {
             Quantifier::Any
         };
-        let truth = predicate.ask(quantifier, &self.facts, &judged.reading.arguments);
+        let truth = predicate.ask(quantifier, self.facts, &judged.reading.arguments);
         watch.predicate(
             stage,
             predicate,
             truth,
-            &self.facts,
+            self.facts,
             &judged.reading.arguments,
         );
         truth
@@ -209,7 +295,7 @@ impl<'a> Admission<'a> {
         &self,
         mut each: impl FnMut(Demand<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for limit in judged.rules(|rules| &rules.limits) {
                 each(Demand {
                     limit,
@@ -217,7 +303,7 @@ impl<'a> Admission<'a> {
                 })?;
             }
         }
-        if let Some(effective) = self.judged.as_slice().last() {
+        if let Some(effective) = self.judged.last() {
             for limit in &self.rules.all_tools {
                 each(Demand {
                     limit,
@@ -232,16 +318,16 @@ impl<'a> Admission<'a> {
     pub(crate) fn outline(&self, watch: &mut impl Watch) {
         watch.gate(Stage::Policy, "", true);
         for stage in [Stage::Hide, Stage::Default] {
-            for judged in self.judged.as_slice() {
+            for judged in self.judged {
                 watch.gate(stage, &judged.reading.tool, true);
             }
         }
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for predicate in judged.rules(|rules| &rules.require) {
                 self.ask(Stage::Require, predicate, judged, watch);
             }
         }
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for predicate in judged.rules(|rules| &rules.deny_if) {
                 self.ask(Stage::DenyIf, predicate, judged, watch);
             }
@@ -250,7 +336,7 @@ impl<'a> Admission<'a> {
             watch.limit(&demand, Count::default(), None);
             Ok::<(), Infallible>(())
         });
-        for judged in self.judged.as_slice() {
+        for judged in self.judged {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 self.ask(Stage::ApproveIf, predicate, judged, watch);
             }
@@ -259,6 +345,14 @@ impl<'a> Admission<'a> {
 }
 
 impl<'a> Judged<'a> {
+    #[inline(always)]
+    fn new(rules: &'a Rules, reading: &'a Reading<'_>) -> Self {
+        Self {
+            reading,
+            standing: rules.stand(&reading.tool),
+        }
+    }
+
     /// One list of the rules of this reading; empty if it has none.
     #[inline(always)]
     fn rules<T>(&self, list: impl FnOnce(&'a ToolRules) -> &'a Vec<T>) -> &'a [T] {

@@ -1,8 +1,7 @@
 //! A judgement with its whole course: which rules were asked, what they read, what they said.
 
 use crate::counters::Count;
-use crate::evaluate::{Admission, Demand};
-use crate::judge::judge_watched;
+use crate::evaluate::{Admission, Demand, decide};
 use crate::operator::Truth;
 use crate::path::Facts;
 use crate::predicate::{Predicate, Quantifier};
@@ -113,7 +112,7 @@ pub fn explain(
     decided_at: Micros,
 ) -> Explanation {
     let mut course = Course::default();
-    let judgement = judge_watched(
+    let judgement = decide(
         policy,
         resolution,
         context,
@@ -123,7 +122,7 @@ pub fn explain(
     );
     let mut outline = Course::default();
     if let Some(admission) = policy.and_then(|policy| Admission::new(policy, resolution, context)) {
-        admission.outline(&mut outline);
+        admission.hearing().outline(&mut outline);
     }
     let reached = course.steps.len();
     let rest = outline.steps.into_iter().skip(reached).map(|step| Step {

@@ -1,12 +1,7 @@
 //! The one door from a parsed call to a decision, for the live proxy and for replay alike.
 
-#![expect(
-    clippy::inline_always,
-    reason = "the hot path: its results are large, and must not be moved"
-)]
-
-use crate::evaluate::admit;
-use crate::explain::{Unwatched, Watch};
+use crate::evaluate::decide;
+use crate::explain::Unwatched;
 use crate::{Context, Counters, Decision, Micros, Policy, Reservation, Resolution};
 
 /// The version of the evaluation semantics, the record's column `engine`.
@@ -39,7 +34,7 @@ pub fn judge(
     counters: &mut Counters,
     decided_at: Micros,
 ) -> Judgement {
-    judge_watched(
+    decide(
         policy,
         resolution,
         context,
@@ -47,19 +42,4 @@ pub fn judge(
         decided_at,
         &mut Unwatched,
     )
-}
-
-#[inline(always)]
-pub(crate) fn judge_watched(
-    policy: Option<&Policy>,
-    resolution: &Resolution<'_>,
-    context: &Context<'_>,
-    counters: &mut Counters,
-    decided_at: Micros,
-    watch: &mut impl Watch,
-) -> Judgement {
-    match admit(policy, resolution, context, watch) {
-        Ok(admission) => counters.settle_admission(&admission, decided_at, watch),
-        Err(decision) => Judgement::denied(decision),
-    }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Head<'a> {
 
 impl Head<'_> {
     /// Made once, when the policy is loaded.
-    pub(crate) fn encode(&self) -> Box<[u8]> {
+    pub(crate) fn seal(&self) -> Sealed {
         let flags = [
             self.window.sliding,
             self.all_tools,
@@ -50,8 +50,22 @@ impl Head<'_> {
         if let Some(path) = self.increment_from {
             push_part(&mut head, path.as_bytes());
         }
-        head.into()
+        let digest: [u8; 32] = Sha256::digest(&head).into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        let mark = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        Sealed {
+            bytes: head.into(),
+            mark,
+        }
     }
+}
+
+/// A head as bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    bytes: Box<[u8]>,
+    /// The bytes hashed once, for finding; what decides are the bytes.
+    mark: u64,
 }
 
 /// Appends a part with its length before it.
@@ -70,7 +84,7 @@ pub(crate) fn push_part(key: &mut Vec<u8>, part: &[u8]) {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key<'k> {
     /// What is the same for every call of a limit.
-    pub(crate) head: &'k [u8],
+    pub(crate) head: &'k Sealed,
     /// Place, holder and tool; empty where they do not count, or are too long and stand in `values`.
     pub(crate) names: [&'k str; 3],
     /// The `per` values.
@@ -80,7 +94,7 @@ pub(crate) struct Key<'k> {
 impl Key<'_> {
     #[inline(always)]
     pub(crate) fn hash(&self, mut hasher: impl Hasher) -> u64 {
-        hasher.write(self.head);
+        hasher.write_u64(self.head.mark);
         for name in self.names {
             hasher.write(name.as_bytes());
         }
@@ -92,7 +106,7 @@ impl Key<'_> {
 
     /// The key as it is kept: exact, and different for different keys.
     pub(crate) fn to_bytes(self) -> Box<[u8]> {
-        let mut bytes = self.head.to_vec();
+        let mut bytes = self.head.bytes.to_vec();
         bytes.extend_from_slice(self.lengths().as_flattened());
         for name in self.names {
             bytes.extend_from_slice(name.as_bytes());
@@ -107,7 +121,14 @@ impl Key<'_> {
         let lengths = self.lengths();
         let [a, b, c] = self.names.map(str::as_bytes);
         let mut rest = bytes;
-        let parts = [self.head, lengths.as_flattened(), a, b, c, self.values];
+        let parts = [
+            &*self.head.bytes,
+            lengths.as_flattened(),
+            a,
+            b,
+            c,
+            self.values,
+        ];
         for part in parts {
             match rest.split_at_checked(part.len()) {
                 Some((same, after)) if same == part => rest = after,
@@ -320,7 +341,7 @@ mod tests {
 
     use super::*;
 
-    fn head(scope: Scope, all_tools: bool, increment_from: Option<&str>) -> Vec<u8> {
+    fn head(scope: Scope, all_tools: bool, increment_from: Option<&str>) -> Sealed {
         let window = Window {
             micros: 60_000_000,
             sliding: increment_from.is_some(),
@@ -332,8 +353,7 @@ mod tests {
             counter: "a/b",
             increment_from,
         }
-        .encode()
-        .into_vec()
+        .seal()
     }
 
     #[test]

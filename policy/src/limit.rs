@@ -5,7 +5,7 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
-use crate::key::{Head, Key, is_long, push_long, push_value, short};
+use crate::key::{Head, Key, Sealed, is_long, push_long, push_value, short};
 use crate::number::Decimal;
 use crate::path::{Facts, Path};
 use crate::problem::Span;
@@ -53,7 +53,7 @@ pub(crate) struct Limit {
     /// Whether it counts calls of all tools together.
     pub(crate) all_tools: bool,
     /// The part of the key that is the same for every call.
-    head: Box<[u8]>,
+    head: Sealed,
     pub(crate) span: Span,
 }
 
@@ -108,7 +108,7 @@ impl Limit {
             counter: &counter,
             increment_from: amount_path.as_deref(),
         }
-        .encode();
+        .seal();
         Self {
             id,
             message,

@@ -11,6 +11,18 @@ pub(crate) struct Window {
     pub(crate) sliding: bool,
 }
 
+impl Window {
+    /// The end of a window, or of a span, that something counted at `at` falls into.
+    pub(crate) fn first_end(self, at: Micros) -> i64 {
+        let start = if self.sliding {
+            at.0
+        } else {
+            aligned(at, self.micros)
+        };
+        start.saturating_add(self.micros)
+    }
+}
+
 /// What one counter holds.
 #[derive(Debug, Clone)]
 pub(crate) enum Tally {

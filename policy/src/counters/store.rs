@@ -100,7 +100,7 @@ impl Store {
     pub(super) fn insert(
         &mut self,
         hash: u64,
-        key: &Key<'_>,
+        key: &[u8],
         window: Window,
         holder: u32,
         at: Micros,
@@ -111,7 +111,7 @@ impl Store {
         });
         let counter = Counter {
             hash,
-            key: key.to_bytes(),
+            key: key.into(),
             holder,
             tally: Tally::new(window, at),
         };
