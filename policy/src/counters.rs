@@ -8,15 +8,15 @@
 mod store;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
-use self::store::{Handle, Store};
+use self::store::{Claim, Handle, Store};
 use crate::evaluate::{Admission, Demand, Hearing};
 use crate::explain::{Unwatched, Watch};
 use crate::few::Few;
 use crate::key;
 use crate::limit::{Limit, Scope, Uncountable};
 use crate::path::Facts;
-use crate::window::Window;
 use crate::{Context, Decision, Evaluation, Judgement, Micros, Policy, Reason, Resolution};
 
 /// With fewer counters than this, only a grant at its capacity is a reason to sweep.
@@ -30,8 +30,9 @@ pub struct Counters {
     store: Store,
     /// With so many counters, those that ended are removed before the next call.
     sweep_at: usize,
-    /// Room for the call at hand, kept so that a call allocates nothing: `per` values and whole keys, and
-    /// what it takes.
+    /// Room for the call at hand, kept so that a call allocates nothing: the values of a key, the keys it
+    /// claims, and what it takes.
+    values: Vec<u8>,
     keys: Vec<u8>,
     pendings: Vec<Pending>,
 }
@@ -68,18 +69,19 @@ pub struct LimitCount {
     pub value: u128,
 }
 
-/// One limit of the call at hand from which the call takes something.
-#[derive(Debug, Clone, Copy)]
+/// What the call at hand takes from one counter.
+#[derive(Debug, Clone)]
 struct Pending {
     amount: u128,
-    hash: u64,
-    window: Window,
-    counter: Option<Handle>,
-    /// Whether the key comes to the caller's grant with this call.
-    claims: bool,
-    /// Where its key stands in `Counters::keys`, if it may be needed.
-    start: u32,
-    end: u32,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// A live counter that the caller's grant holds already.
+    Held(Handle),
+    /// A counter that comes to the caller's grant with this call, if there is one, and its key.
+    Claimed(Option<Handle>, Claim),
 }
 
 /// Why a limit refuses.
@@ -103,6 +105,7 @@ impl Counters {
             keys_per_grant_max,
             store: Store::default(),
             sweep_at: SWEEP_MIN,
+            values: Vec::new(),
             keys: Vec::new(),
             pendings: Vec::new(),
         }
@@ -159,11 +162,8 @@ impl Counters {
         let hearing = admission.hearing();
         self.begin(at);
         let Ok(()) = hearing.demands(|demand| {
-            if let Ok(Some(pending)) = self.pend(&demand, hearing.facts, at) {
-                self.join(Pending {
-                    claims: true,
-                    ..pending
-                });
+            if let Ok((amount @ 1.., hash, counter)) = self.find(&demand, hearing.facts) {
+                self.claim(&demand, hearing.facts, amount, hash, counter);
             }
             Ok::<(), Infallible>(())
         });
@@ -191,7 +191,7 @@ impl Counters {
         let count = |taken: &Taken| {
             let counter = self.store.get(taken.counter)?;
             Some(LimitCount {
-                key: key::describe(&counter.key),
+                key: key::describe(&counter.head, &counter.rest),
                 value: counter.tally.sum(),
             })
         };
@@ -252,107 +252,127 @@ impl Counters {
         at: Micros,
     ) -> Result<Count, Refusal> {
         let limit = demand.limit;
-        let Some(pending) = self.pend(demand, facts, at)? else {
+        let (amount, hash, handle) = self.find(demand, facts)?;
+        if amount == 0 {
             return Ok(Count::default());
-        };
-        let (amount, ceiling) = (pending.amount, limit.ceiling());
-        let counter = pending.counter.and_then(|counter| self.store.get(counter));
-        let used = counter.map_or(0, |counter| counter.tally.sum());
-        let count = Count { used, amount };
+        }
+        let mut counter = handle.and_then(|handle| self.store.get_mut(handle));
+        let used = counter.as_mut().map_or(0, |counter| counter.tally.used(at));
+        let (count, ceiling) = (Count { used, amount }, limit.ceiling());
         if used.saturating_add(amount) > ceiling {
-            let wait =
+            let retry_after_ms =
                 counter.and_then(|counter| counter.tally.retry_after_ms(at, amount, ceiling));
             return Err(Refusal {
                 reason: Reason::LimitExceeded,
                 count,
-                retry_after_ms: wait,
+                retry_after_ms,
             });
-        }
-        if used > 0 && limit.scope == Scope::Grant {
-            self.join(pending); // the key names the grant, so the grant holds it already
-            return Ok(count);
         }
         let holder = counter.map(|counter| counter.holder);
-        let grant = self.store.grant(facts.context.grant);
-        let claims = used == 0 || holder != Some(grant);
-        self.join(Pending { claims, ..pending });
-        if claims && !self.has_capacity(grant, at) {
-            return Err(Refusal {
-                reason: Reason::CounterCapacity,
-                count,
-                retry_after_ms: None,
-            });
+        // a key that names its grant is held by it
+        let is_held = used > 0
+            && (limit.scope == Scope::Grant
+                || holder == Some(self.store.grant(facts.context.grant)));
+        match handle {
+            Some(handle) if is_held => self.join(handle, amount),
+            _ => {
+                self.claim(demand, facts, amount, hash, handle);
+                if !self.has_capacity(facts, at) {
+                    return Err(Refusal {
+                        reason: Reason::CounterCapacity,
+                        count,
+                        retry_after_ms: None,
+                    });
+                }
+            }
         }
         Ok(count)
     }
 
-    /// Finds the counter of one limit as it stands at `at`; `None` if the call takes nothing from it.
+    /// What the call takes from a limit, and the counter with its hash. The key is left in `values`.
     #[inline(always)]
-    fn pend(
+    fn find(
         &mut self,
         demand: &Demand<'_>,
         facts: &Facts<'_>,
-        at: Micros,
-    ) -> Result<Option<Pending>, Uncountable> {
-        let Demand { limit, arguments } = *demand;
-        let start = self.keys.len();
-        limit.write_values(facts, arguments, &mut self.keys)?;
-        let amount = limit.amount(facts, arguments)?;
-        if amount == 0 {
-            return Ok(None);
-        }
-        let key = limit.key(facts, self.keys.get(start..).unwrap_or_default());
+    ) -> Result<(u128, u64, Option<Handle>), Uncountable> {
+        let key = demand
+            .limit
+            .key(facts, demand.arguments, &mut self.values)?;
+        let amount = demand.limit.amount(facts, demand.arguments)?;
         let hash = self.store.hash(&key);
-        let counter = self.store.find(hash, &key);
-        let mut pending = Pending {
-            amount,
-            hash,
-            window: limit.window,
-            counter,
-            claims: false,
-            start: 0,
-            end: 0,
-        };
-        let live = counter
-            .and_then(|counter| self.store.get_mut(counter))
-            .is_some_and(|found| found.tally.used(at) > 0);
-        if !live {
-            let key = key.to_bytes();
-            pending.start = self.keys.len() as u32;
-            self.keys.extend_from_slice(&key);
-            pending.end = self.keys.len() as u32;
-        }
-        Ok(Some(pending))
+        Ok((amount, hash, self.store.find(hash, &key)))
     }
 
-    /// Limits with equal keys take once: the larger amount.
+    /// Takes from a counter that the grant holds. Limits with equal keys take once: the larger amount.
     #[inline(always)]
-    fn join(&mut self, pending: Pending) {
-        for earlier in &mut self.pendings {
-            let key = |of: &Pending| self.keys.get(of.start as usize..of.end as usize);
-            let same_key = earlier.counter == pending.counter && key(earlier) == key(&pending);
-            if earlier.hash == pending.hash && same_key {
-                earlier.amount = earlier.amount.max(pending.amount);
-                return;
-            }
+    fn join(&mut self, counter: Handle, amount: u128) {
+        let same = |earlier: &&mut Pending| matches!(earlier.source, Source::Held(held) if held == counter);
+        match self.pendings.iter_mut().find(same) {
+            Some(earlier) => earlier.amount = earlier.amount.max(amount),
+            None => self.pendings.push(Pending {
+                amount,
+                source: Source::Held(counter),
+            }),
         }
-        self.pendings.push(pending);
+    }
+
+    /// Takes from a counter that comes to the grant with this call.
+    #[cold]
+    fn claim(
+        &mut self,
+        demand: &Demand<'_>,
+        facts: &Facts<'_>,
+        amount: u128,
+        hash: u64,
+        counter: Option<Handle>,
+    ) {
+        let limit = demand.limit;
+        let Ok(key) = limit.key(facts, demand.arguments, &mut self.values) else {
+            return;
+        };
+        let keys = &self.keys;
+        let same = |earlier: &&mut Pending| match &earlier.source {
+            Source::Held(_) => false,
+            Source::Claimed(_, claim) => {
+                claim.hash == hash
+                    && key.is(
+                        &claim.head,
+                        keys.get(claim.rest.clone()).unwrap_or_default(),
+                    )
+            }
+        };
+        let earlier = self.pendings.iter_mut().find(same);
+        if let Some(earlier) = earlier {
+            earlier.amount = earlier.amount.max(amount);
+            return;
+        }
+        let start = self.keys.len();
+        key.write_rest(&mut self.keys);
+        let claim = Claim {
+            hash,
+            head: Arc::clone(key.head),
+            window: limit.window,
+            rest: start..self.keys.len(),
+        };
+        self.pendings.push(Pending {
+            amount,
+            source: Source::Claimed(counter, claim),
+        });
     }
 
     /// Whether the grant may hold the keys that come to it with this call.
     #[cold]
-    fn has_capacity(&mut self, grant: u32, at: Micros) -> bool {
-        let claims = self
-            .pendings
-            .iter()
-            .filter(|pending| pending.claims)
-            .count();
+    fn has_capacity(&mut self, facts: &Facts<'_>, at: Micros) -> bool {
+        let grant = self.store.grant(facts.context.grant);
+        let is_claim = |pending: &&Pending| matches!(pending.source, Source::Claimed(..));
+        let claims = self.pendings.iter().filter(is_claim).count();
         if self.store.held(grant) + claims > self.keys_per_grant_max {
             self.store.sweep(at);
             for pending in &mut self.pendings {
-                pending.counter = pending
-                    .counter
-                    .filter(|counter| self.store.get(*counter).is_some());
+                if let Source::Claimed(counter, _) = &mut pending.source {
+                    *counter = counter.filter(|counter| self.store.get(*counter).is_some());
+                }
             }
         }
         self.store.held(grant) + claims <= self.keys_per_grant_max
@@ -362,9 +382,9 @@ impl Counters {
     fn take(&mut self, facts: &Facts<'_>, at: Micros) -> Reservation {
         let (keys, store) = (&self.keys, &mut self.store);
         let taken = Few::map(&self.pendings, |pending| {
-            let counter = match pending.counter {
-                Some(counter) if !pending.claims => counter,
-                _ => hold(keys, store, pending, facts, at),
+            let counter = match &pending.source {
+                Source::Held(counter) => *counter,
+                Source::Claimed(counter, claim) => hold(keys, store, *counter, claim, facts, at),
             };
             if let Some(held) = store.get_mut(counter) {
                 held.tally.add(at, pending.amount);
@@ -383,23 +403,26 @@ impl Counters {
 fn hold(
     keys: &[u8],
     store: &mut Store,
-    pending: &Pending,
+    counter: Option<Handle>,
+    claim: &Claim,
     facts: &Facts<'_>,
     at: Micros,
 ) -> Handle {
     let grant = store.grant(facts.context.grant);
-    let key = keys
-        .get(pending.start as usize..pending.end as usize)
-        .unwrap_or_default();
-    let counter = match pending.counter {
+    let counter = match counter {
         Some(counter) => {
             store.pass(counter, grant);
             counter
         }
-        None => store.insert(pending.hash, key, pending.window, grant, at),
+        None => store.insert(
+            claim,
+            keys.get(claim.rest.clone()).unwrap_or_default(),
+            grant,
+            at,
+        ),
     };
     // what it counts from now on ends no sooner than a window that begins now
-    store.note_end(pending.window.first_end(at));
+    store.note_end(claim.window.first_end(at));
     counter
 }
 

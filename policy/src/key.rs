@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::hash::Hasher;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -37,7 +38,7 @@ pub(crate) struct Head<'a> {
 
 impl Head<'_> {
     /// Made once, when the policy is loaded.
-    pub(crate) fn seal(&self) -> Sealed {
+    pub(crate) fn seal(&self) -> Arc<Sealed> {
         let flags = [
             self.window.sliding,
             self.all_tools,
@@ -53,15 +54,15 @@ impl Head<'_> {
         let digest: [u8; 32] = Sha256::digest(&head).into();
         let [a, b, c, d, e, f, g, h, ..] = digest;
         let mark = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        Sealed {
+        Arc::new(Sealed {
             bytes: head.into(),
             mark,
-        }
+        })
     }
 }
 
 /// A head as bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Sealed {
     bytes: Box<[u8]>,
     /// The bytes hashed once, for finding; what decides are the bytes.
@@ -84,7 +85,7 @@ pub(crate) fn push_part(key: &mut Vec<u8>, part: &[u8]) {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Key<'k> {
     /// What is the same for every call of a limit.
-    pub(crate) head: &'k Sealed,
+    pub(crate) head: &'k Arc<Sealed>,
     /// Place, holder and tool; empty where they do not count, or are too long and stand in `values`.
     pub(crate) names: [&'k str; 3],
     /// The `per` values.
@@ -104,43 +105,43 @@ impl Key<'_> {
         hasher.finish()
     }
 
-    /// The key as it is kept: exact, and different for different keys.
-    pub(crate) fn to_bytes(self) -> Box<[u8]> {
-        let mut bytes = self.head.bytes.to_vec();
-        bytes.extend_from_slice(self.lengths().as_flattened());
+    /// Appends the rest of the key, after its head, as it is kept.
+    pub(crate) fn write_rest(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.lengths());
         for name in self.names {
             bytes.extend_from_slice(name.as_bytes());
         }
         bytes.extend_from_slice(self.values);
-        bytes.into()
     }
 
-    /// Whether `bytes` are this key as it is kept.
+    /// Whether this is the key that is kept as `head` and `rest`. Exact; heads are mostly the very same.
     #[inline(always)]
-    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
-        let lengths = self.lengths();
+    pub(crate) fn is(&self, head: &Arc<Sealed>, rest: &[u8]) -> bool {
+        (Arc::ptr_eq(self.head, head) || self.head.bytes == head.bytes) && self.is_rest(rest)
+    }
+
+    #[inline(always)]
+    fn is_rest(&self, rest: &[u8]) -> bool {
         let [a, b, c] = self.names.map(str::as_bytes);
-        let mut rest = bytes;
-        let parts = [
-            &*self.head.bytes,
-            lengths.as_flattened(),
-            a,
-            b,
-            c,
-            self.values,
-        ];
-        for part in parts {
-            match rest.split_at_checked(part.len()) {
-                Some((same, after)) if same == part => rest = after,
-                _ => return false,
-            }
-        }
-        rest.is_empty()
+        let Some((lengths, rest)) = rest.split_first_chunk() else {
+            return false;
+        };
+        let Some((one, rest)) = rest.split_at_checked(a.len()) else {
+            return false;
+        };
+        let Some((two, rest)) = rest.split_at_checked(b.len()) else {
+            return false;
+        };
+        let Some((three, values)) = rest.split_at_checked(c.len()) else {
+            return false;
+        };
+        *lengths == self.lengths() && one == a && two == b && three == c && values == self.values
     }
 
     #[inline(always)]
-    fn lengths(&self) -> [[u8; 2]; 3] {
-        self.names.map(|name| (name.len() as u16).to_le_bytes())
+    fn lengths(&self) -> [u8; 6] {
+        let [[a, b], [c, d], [e, f]] = self.names.map(|name| (name.len() as u16).to_le_bytes());
+        [a, b, c, d, e, f]
     }
 }
 
@@ -150,17 +151,14 @@ pub(crate) fn is_long(name: &str) -> bool {
     name.len() > PART_BYTES_MAX
 }
 
-/// The name as a part of a key: a long one stands among the values instead.
-#[inline(always)]
-pub(crate) fn short(name: &str) -> &str {
-    if is_long(name) { "" } else { name }
-}
-
-/// Appends a long name to the values, as its hash.
+/// Long names stand among the values instead, as their hash.
 #[cold]
-pub(crate) fn push_long(values: &mut Vec<u8>, name: &str) {
-    values.push(LONG);
-    values.extend_from_slice(&Sha256::digest(name));
+pub(crate) fn shorten(names: &mut [&str; 3], values: &mut Vec<u8>) {
+    for name in names.iter_mut().filter(|name| is_long(name)) {
+        values.push(LONG);
+        values.extend_from_slice(&Sha256::digest(&*name));
+        *name = "";
+    }
 }
 
 /// Appends a value, tagged with its type; numbers by value: `7` and `7.0` are one key.
@@ -244,15 +242,15 @@ fn write_decimal(out: &mut String, decimal: &Decimal) {
 
 /// The key as text: `server=truenas/grant=ops-agent/tool=vm_stop/counter=vm_stop_rate/window=60s/per=7`.
 /// Parts are escaped as in RFC 6901.
-pub(crate) fn describe(key: &[u8]) -> String {
-    Parts(key).describe().unwrap_or_default()
+pub(crate) fn describe(head: &Sealed, rest: &[u8]) -> String {
+    Parts(&head.bytes).describe(Parts(rest)).unwrap_or_default()
 }
 
 /// What is left to read of a key.
 struct Parts<'k>(&'k [u8]);
 
 impl<'k> Parts<'k> {
-    fn describe(mut self) -> Option<String> {
+    fn describe(mut self, mut rest: Parts<'_>) -> Option<String> {
         let [scope, sliding, all_tools, amount] = *self.take(4)? else {
             return None;
         };
@@ -263,8 +261,8 @@ impl<'k> Parts<'k> {
         } else {
             None
         };
-        let lengths = [self.length()?, self.length()?, self.length()?];
-        let [place, holder, tool] = lengths.map(|length| self.text(length));
+        let lengths = [rest.length()?, rest.length()?, rest.length()?];
+        let [place, holder, tool] = lengths.map(|length| rest.text(length));
         let (place, holder, tool) = (place?, holder?, tool?);
         let mut text = String::new();
         text.push_str(if scope == Scope::Node as u8 {
@@ -288,9 +286,9 @@ impl<'k> Parts<'k> {
         if let Some(path) = increment_from {
             write!(text, "/increment_from={path}").ok()?;
         }
-        while let Some(tag) = self.0.first() {
+        while let Some(tag) = rest.0.first() {
             text.push_str(if *tag == LONG { "/name=" } else { "/per=" });
-            text.push_str(&self.value()?);
+            text.push_str(&rest.value()?);
         }
         Some(text)
     }
@@ -341,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    fn head(scope: Scope, all_tools: bool, increment_from: Option<&str>) -> Sealed {
+    fn head(scope: Scope, all_tools: bool, increment_from: Option<&str>) -> Arc<Sealed> {
         let window = Window {
             micros: 60_000_000,
             sliding: increment_from.is_some(),
@@ -354,6 +352,16 @@ mod tests {
             increment_from,
         }
         .seal()
+    }
+
+    fn rest(key: &Key<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        key.write_rest(&mut bytes);
+        bytes
+    }
+
+    fn shown_as(key: &Key<'_>) -> String {
+        describe(key.head, &rest(key))
     }
 
     #[test]
@@ -370,7 +378,7 @@ mod tests {
         };
         let shown = "server=truenas/grant=ops/tool=vm_stop/counter=a~1b/window=60s\
                      /per=7/per=\"7~18\"/per={\"a\":[null,],\"b\":15e-1,}";
-        assert_eq!(describe(&key.to_bytes()), shown);
+        assert_eq!(shown_as(&key), shown);
         let head_bytes = head(Scope::Node, true, Some("args.n"));
         let key = Key {
             head: &head_bytes,
@@ -378,7 +386,7 @@ mod tests {
             values: &[],
         };
         let shown = "node=n1/all_tools/counter=a~1b/sliding=60s/increment_from=args.n";
-        assert_eq!(describe(&key.to_bytes()), shown);
+        assert_eq!(shown_as(&key), shown);
     }
 
     #[test]
@@ -398,7 +406,7 @@ mod tests {
         ];
         for (i, one) in keys.iter().enumerate() {
             for (j, other) in keys.iter().enumerate() {
-                assert_eq!(one.is(&other.to_bytes()), i == j, "{one:?} {other:?}");
+                assert_eq!(one.is_rest(&rest(other)), i == j, "{one:?} {other:?}");
             }
         }
     }
@@ -407,14 +415,15 @@ mod tests {
     fn a_long_name_stands_among_the_values() {
         let long = "a".repeat(300);
         let mut values = Vec::new();
-        push_long(&mut values, &long);
+        let mut names = ["s", long.as_str(), "t"];
+        shorten(&mut names, &mut values);
         let head_bytes = head(Scope::Session, false, None);
         let key = Key {
             head: &head_bytes,
-            names: ["s", short(&long), "t"],
+            names,
             values: &values,
         };
-        let shown = describe(&key.to_bytes());
+        let shown = shown_as(&key);
         assert!(
             shown.starts_with("server=s/session=/tool=t/") && shown.contains("/name=sha256:"),
             "{shown}"

@@ -5,7 +5,9 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
-use crate::key::{Head, Key, Sealed, is_long, push_long, push_value, short};
+use std::sync::Arc;
+
+use crate::key::{Head, Key, Sealed, is_long, push_value, shorten};
 use crate::number::Decimal;
 use crate::path::{Facts, Path};
 use crate::problem::Span;
@@ -53,7 +55,7 @@ pub(crate) struct Limit {
     /// Whether it counts calls of all tools together.
     pub(crate) all_tools: bool,
     /// The part of the key that is the same for every call.
-    head: Sealed,
+    head: Arc<Sealed>,
     pub(crate) span: Span,
 }
 
@@ -168,28 +170,19 @@ impl Limit {
         [place, holder, if self.all_tools { "" } else { facts.tool }]
     }
 
-    /// The key of the counter that a call asks; `values` as [`Limit::write_values`] wrote them.
+    /// The key of the counter that a call asks. `values` gets what must be written down for it: the
+    /// `per` values, and names too long to keep.
     #[inline(always)]
-    pub(crate) fn key<'k>(&'k self, facts: &Facts<'k>, values: &'k [u8]) -> Key<'k> {
-        Key {
-            head: &self.head,
-            names: self.names(facts).map(short),
-            values,
-        }
-    }
-
-    /// Appends the part of the key that must be written down: the `per` values, and names too long to keep.
-    #[inline(always)]
-    pub(crate) fn write_values(
-        &self,
-        facts: &Facts<'_>,
+    pub(crate) fn key<'k>(
+        &'k self,
+        facts: &Facts<'k>,
         arguments: &Value<'_>,
-        values: &mut Vec<u8>,
-    ) -> Result<(), Uncountable> {
-        for name in self.names(facts) {
-            if is_long(name) {
-                push_long(values, name);
-            }
+        values: &'k mut Vec<u8>,
+    ) -> Result<Key<'k>, Uncountable> {
+        values.clear();
+        let mut names = self.names(facts);
+        if names.iter().any(|name| is_long(name)) {
+            shorten(&mut names, values);
         }
         for path in &self.per {
             match path.find(facts, arguments).value() {
@@ -197,6 +190,10 @@ impl Limit {
                 Some(value) => push_value(values, value),
             }
         }
-        Ok(())
+        Ok(Key {
+            head: &self.head,
+            names,
+            values,
+        })
     }
 }

@@ -6,12 +6,13 @@
 )]
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashTable};
 
 use crate::Micros;
-use crate::key::Key;
+use crate::key::{Key, Sealed};
 use crate::window::{Tally, Window};
 
 /// All counters of a node.
@@ -39,10 +40,22 @@ struct Slot {
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
     hash: u64,
-    pub(super) key: Box<[u8]>,
+    pub(super) head: Arc<Sealed>,
+    /// The key after its head.
+    pub(super) rest: Box<[u8]>,
     /// The grant that consumed last: the key counts against its capacity.
     pub(super) holder: u32,
     pub(super) tally: Tally,
+}
+
+/// A key that comes to a grant, and may have to be inserted.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) hash: u64,
+    pub(super) head: Arc<Sealed>,
+    pub(super) window: Window,
+    /// Where the rest of the key stands in `Counters::keys`.
+    pub(super) rest: std::ops::Range<usize>,
 }
 
 /// Names one counter for as long as it lives.
@@ -65,7 +78,10 @@ impl Store {
     /// The counter of `key`, if there is one. Allocates nothing.
     #[inline(always)]
     pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<Handle> {
-        let is_key = |slot: &u32| self.at(*slot).is_some_and(|counter| key.is(&counter.key));
+        let is_key = |slot: &u32| {
+            self.at(*slot)
+                .is_some_and(|counter| key.is(&counter.head, &counter.rest))
+        };
         let slot = *self.index.find(hash, is_key)?;
         Some(Handle {
             slot,
@@ -97,23 +113,19 @@ impl Store {
     }
 
     /// A new counter; there is none with this key.
-    pub(super) fn insert(
-        &mut self,
-        hash: u64,
-        key: &[u8],
-        window: Window,
-        holder: u32,
-        at: Micros,
-    ) -> Handle {
+    pub(super) fn insert(&mut self, claim: &Claim, rest: &[u8], holder: u32, at: Micros) -> Handle {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
         });
+        let hash = claim.hash;
+        let (head, tally) = (Arc::clone(&claim.head), Tally::new(claim.window, at));
         let counter = Counter {
             hash,
-            key: key.into(),
+            head,
+            rest: rest.into(),
             holder,
-            tally: Tally::new(window, at),
+            tally,
         };
         let mut generation = 0;
         if let Some(place) = self.slots.get_mut(slot as usize) {
