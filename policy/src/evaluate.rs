@@ -38,16 +38,17 @@ pub struct Admission<'a> {
 }
 
 /// A call and the rules of each of its readings: borrowed, so that nothing is moved while it is judged.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Hearing<'h, 'a> {
+/// Generic over the list of readings, so that the loops over a single one vanish.
+#[derive(Debug)]
+pub(crate) struct Hearing<'h, 'a, J: ?Sized> {
     rules: &'a Rules,
     pub(crate) facts: &'h Facts<'a>,
-    judged: &'h [Judged<'a>],
+    judged: &'h J,
 }
 
 /// One reading and where its name stands in the policy.
 #[derive(Debug, Clone, Copy)]
-struct Judged<'a> {
+pub(crate) struct Judged<'a> {
     reading: &'a Reading<'a>,
     standing: Standing<'a>,
 }
@@ -123,7 +124,7 @@ pub(crate) fn decide(
             Hearing {
                 rules,
                 facts,
-                judged: &judged,
+                judged: judged.as_slice(),
             }
             .decide(counters, at, watch)
         }
@@ -165,7 +166,7 @@ impl<'a> Admission<'a> {
         })
     }
 
-    pub(crate) fn hearing(&self) -> Hearing<'_, 'a> {
+    pub(crate) fn hearing(&self) -> Hearing<'_, 'a, [Judged<'a>]> {
         Hearing {
             rules: self.rules,
             facts: &self.facts,
@@ -191,7 +192,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-impl<'a> Hearing<'_, 'a> {
+impl<'a, J: AsRef<[Judged<'a>]> + ?Sized> Hearing<'_, 'a, J> {
     fn decide(&self, counters: &mut Counters, at: Micros, watch: &mut impl Watch) -> Judgement {
         match self.refuse(watch) {
             Ok(()) => counters.settle_hearing(self, at, watch),
@@ -202,7 +203,7 @@ impl<'a> Hearing<'_, 'a> {
     /// The stages before the limits: the first that denies names the decision.
     #[inline(always)]
     fn refuse(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
             if judged.standing.hidden {
                 return Err(Decision::deny(
@@ -212,7 +213,7 @@ impl<'a> Hearing<'_, 'a> {
                 ));
             }
         }
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             let listed = judged.is_listed(self.rules.default);
             watch.gate(Stage::Default, &judged.reading.tool, listed);
             if !listed {
@@ -224,7 +225,7 @@ impl<'a> Hearing<'_, 'a> {
                 ));
             }
         }
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.require) {
                 match self.ask(Stage::Require, predicate, judged, watch) {
                     Truth::True => {}
@@ -234,7 +235,7 @@ impl<'a> Hearing<'_, 'a> {
                 }
             }
         }
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.deny_if) {
                 match self.ask(Stage::DenyIf, predicate, judged, watch) {
                     Truth::False => {}
@@ -249,7 +250,7 @@ impl<'a> Hearing<'_, 'a> {
     /// The stage after the limits. Where a person would be asked, nobody can be: the call is denied.
     #[inline(always)]
     pub(crate) fn approve(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 match self.ask(Stage::ApproveIf, predicate, judged, watch) {
                     Truth::False => {}
@@ -295,7 +296,7 @@ impl<'a> Hearing<'_, 'a> {
         &self,
         mut each: impl FnMut(Demand<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for limit in judged.rules(|rules| &rules.limits) {
                 each(Demand {
                     limit,
@@ -303,7 +304,7 @@ impl<'a> Hearing<'_, 'a> {
                 })?;
             }
         }
-        if let Some(effective) = self.judged.last() {
+        if let Some(effective) = self.judged.as_ref().last() {
             for limit in &self.rules.all_tools {
                 each(Demand {
                     limit,
@@ -314,20 +315,36 @@ impl<'a> Hearing<'_, 'a> {
         Ok(())
     }
 
+    /// The limit of a call that has just one, and nobody to ask.
+    #[inline(always)]
+    pub(crate) fn only_demand(&self) -> Option<Demand<'a>> {
+        let ([judged], []) = (self.judged.as_ref(), self.rules.all_tools.as_slice()) else {
+            return None;
+        };
+        let rules = judged.standing.rules?;
+        match (rules.limits.as_slice(), rules.approve_if.as_slice()) {
+            ([limit], []) => Some(Demand {
+                limit,
+                arguments: &judged.reading.arguments,
+            }),
+            _ => None,
+        }
+    }
+
     /// What would be asked, in order, if nothing denied: for the part of a trace that was not reached.
     pub(crate) fn outline(&self, watch: &mut impl Watch) {
         watch.gate(Stage::Policy, "", true);
         for stage in [Stage::Hide, Stage::Default] {
-            for judged in self.judged {
+            for judged in self.judged.as_ref() {
                 watch.gate(stage, &judged.reading.tool, true);
             }
         }
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.require) {
                 self.ask(Stage::Require, predicate, judged, watch);
             }
         }
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.deny_if) {
                 self.ask(Stage::DenyIf, predicate, judged, watch);
             }
@@ -336,7 +353,7 @@ impl<'a> Hearing<'_, 'a> {
             watch.limit(&demand, Count::default(), None);
             Ok::<(), Infallible>(())
         });
-        for judged in self.judged {
+        for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 self.ask(Stage::ApproveIf, predicate, judged, watch);
             }
