@@ -7,7 +7,6 @@ use std::error::Error;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,42 +64,61 @@ fn bare(folder: &Path, entries: usize) -> Result<(f64, Duration), Box<dyn Error>
     ))
 }
 
-/// Commits a second of so many callers, each waiting for its own.
+/// Commits a second of so many tasks, each waiting for its own.
 fn ours(folder: &Path, at_once: usize) -> Result<(f64, Duration), Box<dyn Error>> {
     let options = RecordOptions {
         seal_rows: usize::MAX,
         ..RecordOptions::new(folder.join(format!("record-{at_once}")))
     };
     let (recorder, log, _) = Recorder::open(options, Arc::new(Disk))?;
-    let log = Mutex::new(log);
-    let (count, times, begun) = (AtomicU64::new(0), Mutex::new(Vec::new()), Instant::now());
-    std::thread::scope(|scope| {
-        for worker in 0..at_once {
-            let (log, count, times) = (&log, &count, &times);
-            scope.spawn(move || {
-                let mut number = worker as i64;
-                while begun.elapsed() < PERIOD {
-                    let once = Instant::now();
-                    let commit = with_call(number, |call| {
-                        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                        let stamp = log.stamp(NOON + number);
-                        log.decide(stamp, call)
-                    });
-                    if commit.wait_blocking().is_ok() {
-                        count.fetch_add(1, Ordering::Relaxed);
-                        times
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push(once.elapsed());
-                    }
-                    number += at_once as i64;
-                }
-            });
+    let log = Arc::new(Mutex::new(log));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()?;
+    let begun = Instant::now();
+    let times = runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for worker in 0..at_once as i64 {
+            tasks.spawn(caller(Arc::clone(&log), worker, at_once as i64, begun));
         }
+        tasks.join_all().await.concat()
     });
-    let rate = count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
+    let rate = times.len() as f64 / begun.elapsed().as_secs_f64();
     recorder.close()?;
-    Ok((rate, median(times.into_inner().unwrap_or_default())))
+    Ok((rate, median(times)))
+}
+
+async fn caller(log: Arc<Mutex<Log>>, mut number: i64, step: i64, begun: Instant) -> Vec<Duration> {
+    let mut times = Vec::new();
+    while begun.elapsed() < PERIOD {
+        let once = Instant::now();
+        let commit = with_call(number, |call| {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            let stamp = log.stamp(NOON + number);
+            log.decide(stamp, call)
+        });
+        if commit.wait().await.is_ok() {
+            times.push(once.elapsed());
+        }
+        number += step;
+    }
+    times
+}
+
+/// CPU seconds of this process so far.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / 100.0
 }
 
 fn seals_and_reads(folder: &Path) -> Result<(), Box<dyn Error>> {
@@ -116,17 +134,20 @@ fn seals_and_reads(folder: &Path) -> Result<(), Box<dyn Error>> {
         ..RecordOptions::new(&path)
     };
     let (recorder, mut log, _) = Recorder::open(options, Arc::new(Disk))?;
-    let (mut queueing, mut sealing) = (Duration::ZERO, Duration::ZERO);
+    let (mut queueing, mut sealing, mut cpu_queueing, mut cpu_sealing) =
+        (Duration::ZERO, Duration::ZERO, 0.0, 0.0);
     for file in 0..FILES {
-        let begun = Instant::now();
+        let (begun, cpu_begun) = (Instant::now(), cpu());
         (file * ROWS..(file + 1) * ROWS).for_each(|number| whole(&mut log, number));
         queueing += begun.elapsed();
         while recorder.health().waiting > 0 {
             std::thread::yield_now();
         }
-        let begun = Instant::now();
+        cpu_queueing += cpu() - cpu_begun;
+        let (begun, cpu_begun) = (Instant::now(), cpu());
         recorder.seal_now()?;
         sealing += begun.elapsed();
+        cpu_sealing += cpu() - cpu_begun;
     }
     let rows = (FILES * ROWS) as f64;
     let reader = recorder.reader();
@@ -135,12 +156,14 @@ fn seals_and_reads(folder: &Path) -> Result<(), Box<dyn Error>> {
         bytes += std::fs::metadata(&segment.path)?.len();
     }
     println!(
-        "queueing {:.0} calls/s (decide and finish, one thread)",
-        rows / queueing.as_secs_f64()
+        "queueing {:.0} calls/s, {:.0} per CPU second (decide and finish, writing included)",
+        rows / queueing.as_secs_f64(),
+        rows / cpu_queueing
     );
     println!(
-        "sealing  {:.0} rows/s, {:.1} bytes a row",
+        "sealing  {:.0} rows/s, {:.0} per CPU second, {:.1} bytes a row",
         rows / sealing.as_secs_f64(),
+        rows / cpu_sealing,
         bytes as f64 / rows
     );
     let twelve = [
@@ -161,14 +184,17 @@ fn seals_and_reads(folder: &Path) -> Result<(), Box<dyn Error>> {
         ("12 columns", &twelve[..]),
         ("12 and arguments", &[&twelve[..], &["arguments"]].concat()),
     ] {
-        let begun = Instant::now();
+        let (begun, cpu_begun) = (Instant::now(), cpu());
         let mut read = 0;
         for batch in reader.calls(columns)? {
             read += batch?.num_rows();
         }
+        let (wall, busy) = (begun.elapsed().as_secs_f64(), cpu() - cpu_begun);
+        let millions = read as f64 / 1e6;
         println!(
-            "reading  {:.2} M rows/s ({what}, {read} rows, one thread)",
-            read as f64 / 1e6 / begun.elapsed().as_secs_f64()
+            "reading  {:.2} M rows/s, {:.2} M per CPU second ({what})",
+            millions / wall,
+            millions / busy
         );
     }
     recorder.close()?;

@@ -18,6 +18,9 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"weirjrnl";
 const FRAME_HEAD: usize = 8;
 
+/// Most entries fit into this without growing.
+const USUAL_BYTES: usize = 768;
+
 /// What a journal file begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
@@ -119,7 +122,9 @@ pub(crate) fn file_head(header: &Header) -> Option<Vec<u8>> {
 }
 
 fn frame(value: &impl Serialize) -> Option<Vec<u8>> {
-    let mut bytes = postcard::to_extend(value, vec![0; FRAME_HEAD]).ok()?;
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.resize(FRAME_HEAD, 0);
+    let mut bytes = postcard::to_extend(value, bytes).ok()?;
     if bytes.len() - FRAME_HEAD > PAYLOAD_BYTES_MAX {
         return None;
     }

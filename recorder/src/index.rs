@@ -80,7 +80,8 @@ impl JournalBytes {
 #[derive(Debug, Default)]
 pub(crate) struct Index<'a> {
     decided: Vec<Found<'a>>,
-    finished: HashMap<i64, Found<'a>>,
+    /// By the call's place.
+    finished: Vec<(i64, Found<'a>)>,
     voided: HashMap<i64, i64>,
     events: Vec<Found<'a>>,
     /// The greatest place in the log that these files speak of.
@@ -145,6 +146,8 @@ impl<'a> Index<'a> {
         }
         index.decided.sort_by_key(|found| found.seq);
         index.decided.dedup_by_key(|found| found.seq);
+        index.finished.sort_by_key(|(call_seq, _)| *call_seq);
+        index.finished.dedup_by_key(|(call_seq, _)| *call_seq);
         index.events.sort_by_key(|found| found.seq);
         index.events.dedup_by_key(|found| found.seq);
         Ok(index)
@@ -174,7 +177,7 @@ impl<'a> Index<'a> {
         };
         match head.kind {
             Kind::Decided => self.decided.push(found),
-            Kind::Finished { call_seq } => drop(self.finished.insert(call_seq, found)),
+            Kind::Finished { call_seq } => self.finished.push((call_seq, found)),
             Kind::Event => self.events.push(found),
             Kind::Void => {
                 self.events.push(found);
@@ -239,7 +242,10 @@ impl<'a> Index<'a> {
         if let Some(at) = self.voided.get(&seq) {
             return Ok(End::Voided { at: *at });
         }
-        let Some(found) = self.finished.get(&seq) else {
+        let place = self
+            .finished
+            .binary_search_by_key(&seq, |(call_seq, _)| *call_seq);
+        let Some((_, found)) = place.ok().and_then(|at| self.finished.get(at)) else {
             return Ok(End::Open);
         };
         match found.read()? {

@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Int16Builder, Int32Builder, Int64Builder,
-    RecordBatch, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::datatypes::DataType;
 
 use crate::schema::{calls_schema, dictionary};
 use crate::{Call, Finish, Outcome, RecordError, Verdict};
 
 mod events;
 mod nested;
+mod word;
 
 pub(crate) use events::EventsBuilder;
 use nested::{ApprovalBuilder, LimitCountsBuilder, Offsets, ShadowBuilder};
-
-type Word = StringDictionaryBuilder<Int32Type>;
+use word::Word;
 
 /// How far a call has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl CallsBuilder {
     ) -> Result<(), RecordError> {
         let void = matches!(end, End::Voided { .. });
         self.seq.append_value(seq);
-        self.nodes.append(&*self.node)?;
+        self.nodes.append(&self.node)?;
         self.direction.append(call.direction.as_str())?;
         self.call_id.append_value(call.call_id)?;
         self.decided_at.append_value(at);
@@ -203,7 +203,7 @@ impl CallsBuilder {
         word(&mut self.message, call.message)?;
         call.via
             .iter()
-            .try_for_each(|step| self.via.1.append(step).map(drop))?;
+            .try_for_each(|step| self.via.1.append(step))?;
         self.via.0.push(call.via.len());
         word(&mut self.policy_digest, call.policy_digest)?;
         word(&mut self.resolver_digest, call.resolver_digest)?;
@@ -260,25 +260,25 @@ impl CallsBuilder {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.seq.finish()),
             Arc::new(self.finish_seq.finish()),
-            Arc::new(self.nodes.finish()),
-            Arc::new(self.direction.finish()),
+            self.nodes.finish()?,
+            self.direction.finish()?,
             Arc::new(self.call_id.finish()),
             Arc::new(self.decided_at.finish()),
             Arc::new(self.received_at.finish()),
             Arc::new(self.finished_at.finish()),
-            Arc::new(self.server.finish()),
-            Arc::new(self.grant.finish()),
-            Arc::new(self.session.finish()),
-            Arc::new(self.principal.finish()),
-            Arc::new(self.client_name.finish()),
-            Arc::new(self.client_version.finish()),
-            Arc::new(self.client_address.finish()),
-            Arc::new(self.protocol.finish()),
+            self.server.finish()?,
+            self.grant.finish()?,
+            self.session.finish()?,
+            self.principal.finish()?,
+            self.client_name.finish()?,
+            self.client_version.finish()?,
+            self.client_address.finish()?,
+            self.protocol.finish()?,
             Arc::new(self.trace_id.finish()),
-            Arc::new(self.method.finish()),
-            Arc::new(self.wire_tool.finish()),
-            Arc::new(self.tool.finish()),
-            Arc::new(self.risk.finish()),
+            self.method.finish()?,
+            self.wire_tool.finish()?,
+            self.tool.finish()?,
+            self.risk.finish()?,
             Arc::new(self.request_id.finish()),
             Arc::new(self.request_bytes.finish()),
             Arc::new(self.arguments.finish()),
@@ -287,17 +287,15 @@ impl CallsBuilder {
             self.redacted
                 .0
                 .list(DataType::Utf8, Arc::new(self.redacted.1.finish()))?,
-            Arc::new(self.verdict.finish()),
-            Arc::new(self.reason.finish()),
-            Arc::new(self.rule.finish()),
-            Arc::new(self.message.finish()),
-            self.via
-                .0
-                .list(dictionary(), Arc::new(self.via.1.finish()))?,
-            Arc::new(self.policy_digest.finish()),
-            Arc::new(self.resolver_digest.finish()),
-            Arc::new(self.engine.finish()),
-            Arc::new(self.tool_definition_digest.finish()),
+            self.verdict.finish()?,
+            self.reason.finish()?,
+            self.rule.finish()?,
+            self.message.finish()?,
+            self.via.0.list(dictionary(), self.via.1.finish()?)?,
+            self.policy_digest.finish()?,
+            self.resolver_digest.finish()?,
+            self.engine.finish()?,
+            self.tool_definition_digest.finish()?,
             self.shadow.finish()?,
             self.approval.finish()?,
             Arc::new(self.given_back.finish()),
@@ -305,7 +303,7 @@ impl CallsBuilder {
             Arc::new(self.decide_ns.finish()),
             Arc::new(self.commit_us.finish()),
             Arc::new(self.upstream_us.finish()),
-            Arc::new(self.outcome.finish()),
+            self.outcome.finish()?,
             Arc::new(self.status.finish()),
             Arc::new(self.result_bytes.finish()),
             Arc::new(self.result_digest.finish()),
@@ -325,10 +323,9 @@ fn times() -> TimestampMicrosecondBuilder {
 
 fn word(column: &mut Word, value: Option<&str>) -> Result<(), RecordError> {
     match value {
-        Some(value) => column.append(value).map(drop)?,
+        Some(value) => column.append(value),
         None => column.append_null(),
     }
-    Ok(())
 }
 
 fn digest(column: &mut FixedSizeBinaryBuilder, value: Option<[u8; 16]>) -> Result<(), RecordError> {

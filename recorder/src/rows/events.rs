@@ -54,7 +54,7 @@ impl EventsBuilder {
         event: &Event<&str>,
     ) -> Result<(), RecordError> {
         self.seq.append_value(seq);
-        self.nodes.append(&*self.node)?;
+        self.nodes.append(&self.node)?;
         self.at.append_value(at);
         self.kind.append(event.kind.as_str())?;
         word(&mut self.digest, event.digest)?;
@@ -72,14 +72,14 @@ impl EventsBuilder {
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, RecordError> {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.seq.finish()),
-            Arc::new(self.nodes.finish()),
+            self.nodes.finish()?,
             Arc::new(self.at.finish()),
-            Arc::new(self.kind.finish()),
-            Arc::new(self.digest.finish()),
-            Arc::new(self.server.finish()),
-            Arc::new(self.grant.finish()),
-            Arc::new(self.tool.finish()),
-            Arc::new(self.address.finish()),
+            self.kind.finish()?,
+            self.digest.finish()?,
+            self.server.finish()?,
+            self.grant.finish()?,
+            self.tool.finish()?,
+            self.address.finish()?,
             Arc::new(self.count.finish()),
             Arc::new(self.text.finish()),
             Arc::new(self.detail.finish()),

@@ -73,9 +73,9 @@ impl ShadowBuilder {
 
     pub(super) fn finish(&mut self) -> Result<ArrayRef, RecordError> {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.verdict.finish()),
-            Arc::new(self.rule.finish()),
-            Arc::new(self.policy_digest.finish()),
+            self.verdict.finish()?,
+            self.rule.finish()?,
+            self.policy_digest.finish()?,
         ];
         structs(&mut self.offsets, shadow_fields(), columns)
     }
@@ -157,8 +157,8 @@ impl ApprovalBuilder {
             Arc::new(self.asked_at.finish()),
             Arc::new(self.answered_at.finish()),
             Arc::new(self.answer_seq.finish()),
-            Arc::new(self.by.finish()),
-            Arc::new(self.answer.finish()),
+            self.by.finish()?,
+            self.answer.finish()?,
         ];
         Ok(Arc::new(StructArray::try_new(
             approval_fields(),
