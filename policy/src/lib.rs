@@ -3,6 +3,35 @@
 //! This crate never does I/O, never reads a clock, never draws a random number and never awaits:
 //! bytes, context and time come in as values, a decision goes out. The live proxy and replay go
 //! through the same door, so they cannot disagree.
+//!
+//! ```
+//! use weir_policy::{Arguments, Context, Counters, Micros, Policy, Reading, ReadingRole, Resolution, Risk, Value, judge};
+//!
+//! let document = br#"{"version": "1", "default": "deny", "tools": {"vm_stop": {
+//!     "deny_if": [{"conditions": [{"path": "args.force", "op": "eq", "value": true}], "on_deny": "Ask a person."}],
+//!     "limits": [{"counter": "stops", "window": "minute", "max": 1}]}}}"#;
+//! let policy = Policy::load(document, "ops.json")?;
+//! let mut counters = Counters::new(1_000);
+//! let mut decide = |arguments: &str, at: Micros| {
+//!     let arguments = Value::parse(arguments)?;
+//!     let reading = Reading {
+//!         tool: "vm_stop".into(),
+//!         arguments: Arguments::Message(&arguments),
+//!         role: ReadingRole::Full,
+//!     };
+//!     let call = Resolution { readings: [reading].into_iter().collect(), via: Default::default(), risk: Risk::Execute };
+//!     let context = Context {
+//!         node: "n1", server: "truenas", grant: "ops-agent", session: "s1",
+//!         client_name: "", client_version: "", received_at: at,
+//!     };
+//!     Ok::<_, weir_policy::Malformed>(judge(Some(&policy), &call, &context, &mut counters, at).decision)
+//! };
+//! assert_eq!(decide(r#"{"id": 7, "force": true}"#, Micros(0))?.message, "Ask a person.");
+//! assert!(decide(r#"{"id": 7}"#, Micros(0))?.is_allow());
+//! assert_eq!(decide(r#"{"id": 8}"#, Micros(1))?.rule, "/tools/vm_stop/limits/stops");
+//! assert!(decide(r#"{"id": 8}"#, Micros(60_000_000))?.is_allow());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod calendar;
 mod counters;

@@ -176,7 +176,7 @@ fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok())
-        .unwrap_or(2_000);
+        .unwrap_or(if cfg!(debug_assertions) { 200 } else { 2_000 });
     ProptestConfig {
         cases,
         failure_persistence: None,
