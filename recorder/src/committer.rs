@@ -138,7 +138,9 @@ impl Committer {
 
     /// A file with its header, durable.
     fn begin(&self, ahead: u64) -> std::io::Result<JournalFile> {
-        let mut journal = match self.spare.take().filter(|_| ahead > 0) {
+        // The last file is small; the sealer discards what was made ahead.
+        let spare = if ahead > 0 { self.spare.take() } else { None };
+        let mut journal = match spare {
             Some(spare) => spare,
             None => self.prepare(ahead)?,
         };

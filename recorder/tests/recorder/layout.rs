@@ -86,6 +86,9 @@ fn a_folder_has_nothing_but_what_the_design_names() {
     let folder = tempfile::tempdir().unwrap();
     let (recorder, mut log, _) = open(folder.path());
     whole(&mut log, NOON, 1);
+    recorder.seal_now().unwrap();
+    whole(&mut log, NOON, 2);
+    recorder.seal_now().unwrap();
     recorder.close().unwrap();
     let mut names: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
