@@ -5,8 +5,8 @@ use proptest::option::{of, weighted};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+use crate::call::Role;
 use crate::json::J;
-use crate::oracle::Role;
 
 const NAMES: [&str; 7] = [
     "vm_stop",

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod call;
 mod generate;
 mod json;
 #[rustfmt::skip]
@@ -23,9 +24,10 @@ use weir_policy::{
     Risk, Value, judge,
 };
 
+use call::{Call, Role};
 use generate::Event;
 use json::J;
-use oracle::{Answer, Call, Role, Taken};
+use oracle::{Answer, Taken};
 
 /// The engine with its counters, and the oracle with its log, after the same history.
 struct Both {

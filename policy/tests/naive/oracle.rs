@@ -1,18 +1,11 @@
 //! The naive evaluator (DESIGN 9, I6): slow, short, obviously right. It shares no code with the engine: its JSON is
 //! the generator's tree, its numbers are scaled integers, its windows a scan over everything ever admitted.
+use crate::call::{Call, Role, child, find, steps};
 use crate::json::{J, SCALE, canonical, kind, number};
-use crate::text::{escape, glob, inside, is_glob, reaches};
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
-
-#[derive(Clone, Debug)]
-pub(crate) struct Call { pub(crate) readings: Vec<(String, Role, J)>, pub(crate) facts: Vec<(&'static str, String)>, pub(crate) received_at: i64 }
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Role { Dispatcher, Full, LiteralOnly }
-#[derive(Clone, Debug)]
-pub(crate) struct Taken { pub(crate) key: String, window: i64, sliding: bool, grant: String, at: i64, amount: i128, pub(crate) back: bool }
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum T { False, Mismatch, True }
+use crate::text::{escape, glob, inside, is_glob, reaches, unique};
+use std::{cmp::Reverse, collections::BTreeSet};
+#[derive(Clone, Debug)] pub(crate) struct Taken { pub(crate) key: String, window: i64, sliding: bool, grant: String, at: i64, amount: i128, pub(crate) back: bool }
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)] pub(crate) enum T { False, Mismatch, True }
 use T::{False, Mismatch, True};
 pub(crate) type Answer = (bool, String, &'static str);
 
@@ -44,16 +37,9 @@ pub(crate) fn judge(policy: &J, call: &Call, log: &[Taken], capacity: usize, at:
     Ok(taken)
 }
 
-fn unique(ids: &mut Vec<String>, id: String) -> String {
-    let id = (1..).map(|n| if n == 1 { id.clone() } else { format!("{id}#{n}") }).find(|id| !ids.contains(id)).unwrap();
-    ids.push(id.clone());
-    id
-}
-
 fn predicates(key: &str, rules: &J, stage: &str) -> Vec<(String, Vec<J>)> {
     let written = rules.get(stage).map_or(&[][..], J::items).iter().map(|p| p.get("conditions").unwrap().items().to_vec());
-    let action = rules.get("action").map_or("", J::text);
-    let sugar = (stage == "deny_if" && action == "deny") || (stage == "approve_if" && action == "approve");
+    let sugar = matches!((stage, rules.get("action").map_or("", J::text)), ("deny_if", "deny") | ("approve_if", "approve"));
     let mut ids = Vec::new();
     written.chain(sugar.then(Vec::new)).map(|conditions| {
         let first = conditions.first().map(|c| format!("{}-{}", c.get("path").unwrap().text(), c.get("op").unwrap().text()));
@@ -120,25 +106,11 @@ fn walk(value: &J, steps: &[String], every: bool, ask: &dyn Fn(Option<&J>) -> T)
             let truths = items.iter().map(|v| walk(v, rest, every, ask));
             if every { truths.min().unwrap_or(False) } else { truths.max().unwrap_or(False) }
         }
-        (Some((s, rest)), v) => match v.get(s).or_else(|| v.items().get(s.parse::<usize>().ok()?)).filter(|_| s != "*") {
+        (Some((s, rest)), v) => match child(v, s).filter(|_| s != "*") {
             Some(next) => walk(next, rest, every, ask),
             None if every && steps.iter().any(|s| s == "*") => False,
             None => ask(None),
         },
-    }
-}
-
-fn steps(path: &str) -> Vec<String> {
-    if path == "args[\"a.b\"]" { vec!["a.b".into()] } else { path.split('.').skip(1).map(Into::into).collect() }
-}
-
-fn find(path: &str, args: &J, call: &Call) -> Option<J> {
-    let hours = call.received_at.div_euclid(3_600_000_000);
-    match path {
-        "time.hour" => Some(J::Num(hours.rem_euclid(24).to_string())),
-        "time.weekday" => Some(J::Num(((hours.div_euclid(24) + 3).rem_euclid(7) + 1).to_string())),
-        _ if path.starts_with("args") => steps(path).iter().try_fold(args, |v, s| v.get(s).or_else(|| v.items().get(s.parse::<usize>().ok()?))).cloned(),
-        _ => call.facts.iter().find(|f| f.0 == path && !f.1.is_empty()).map(|f| J::str(&f.1)),
     }
 }
 

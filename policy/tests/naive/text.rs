@@ -72,3 +72,19 @@ pub(crate) fn inside(network: &str, address: IpAddr) -> bool {
 pub(crate) fn escape(segment: &str) -> String {
     segment.replace('~', "~0").replace('/', "~1")
 }
+
+/// A second rule with the same id gets `#2`.
+pub(crate) fn unique(ids: &mut Vec<String>, id: String) -> String {
+    let id = (1..)
+        .map(|n| {
+            if n == 1 {
+                id.clone()
+            } else {
+                format!("{id}#{n}")
+            }
+        })
+        .find(|id| !ids.contains(id))
+        .unwrap();
+    ids.push(id.clone());
+    id
+}
