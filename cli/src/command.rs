@@ -8,13 +8,13 @@ mod query;
 mod replay;
 mod seal;
 mod serve;
-mod token;
+pub mod token;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::{nas, terminal};
+use crate::{demo, generate, nas, terminal};
 
 /// Judge, record and replay what agents do through MCP servers.
 ///
@@ -38,6 +38,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Init(init::Init),
     Connect(connect::Connect),
     Serve(serve::Serve),
@@ -48,6 +49,7 @@ enum Command {
     Policy(policy::Policy),
     #[command(subcommand)]
     Token(token::Token),
+    Generate(generate::Generate),
     Completions(completions::Completions),
     #[command(hide = true)]
     Nas(nas::NasArgs),
@@ -61,6 +63,7 @@ impl Cli {
                 terminal::print(&Self::command().render_long_help().ansi().to_string())?;
                 Ok(ExitCode::SUCCESS)
             }
+            Some(Command::Demo(command)) => command.run(),
             Some(Command::Init(command)) => command.run(),
             Some(Command::Connect(command)) => command.run(),
             Some(Command::Serve(command)) => command.run(),
@@ -69,6 +72,7 @@ impl Cli {
             Some(Command::Query(command)) => command.run(),
             Some(Command::Policy(command)) => command.run(),
             Some(Command::Token(command)) => command.run(),
+            Some(Command::Generate(command)) => command.run(),
             Some(Command::Completions(command)) => command.run(),
             Some(Command::Nas(command)) => command.run(),
         }

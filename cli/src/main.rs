@@ -10,7 +10,9 @@
 
 mod command;
 mod configuration;
+mod demo;
 mod failure;
+mod generate;
 mod nas;
 mod terminal;
 

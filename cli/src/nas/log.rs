@@ -68,7 +68,6 @@ impl Log {
 }
 
 /// Reads a log back.
-#[cfg(test)]
 pub fn read(path: &Path) -> io::Result<Vec<Entry>> {
     std::fs::read_to_string(path)?
         .lines()
