@@ -12,7 +12,7 @@ mod support;
 
 use support::Folder;
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 12] = [
     &["demo"],
     &["init"],
     &["connect"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 11] = [
     &["policy", "check"],
     &["policy", "explain"],
     &["token", "new"],
+    &["generate"],
     &["completions"],
 ];
 
