@@ -156,7 +156,7 @@ pub(crate) fn policy() -> impl Strategy<Value = J> {
 }
 
 fn rules() -> impl Strategy<Value = J> {
-    let few = |strategy, most| weighted(0.4, vec(strategy, 0..=most).prop_map(J::Arr));
+    let few = |strategy, most| weighted(0.2, vec(strategy, 0..=most).prop_map(J::Arr));
     let action = weighted(
         0.1,
         select(vec!["allow", "deny", "approve"]).prop_map(J::str),
@@ -177,7 +177,7 @@ fn rules() -> impl Strategy<Value = J> {
     (
         few(predicate(), 2),
         few(predicate(), 3),
-        weighted(0.6, vec(limit(), 0..=3).prop_map(J::Arr)),
+        weighted(0.8, limits()),
         approve,
         action,
         rate,
@@ -258,6 +258,19 @@ fn condition() -> impl Strategy<Value = J> {
     })
 }
 
+/// Now and then one of them twice, with another `max`: they share a counter.
+fn limits() -> impl Strategy<Value = J> {
+    let twin = weighted(0.3, select(vec!["2", "5"]));
+    (vec(limit(), 0..=3), twin).prop_map(|(mut limits, twin)| {
+        if let (Some(J::Obj(first)), Some(max)) = (limits.first().cloned(), twin) {
+            let others = first.into_iter().filter(|(key, _)| key != "max");
+            let max = ("max".to_owned(), J::Num(max.into()));
+            limits.push(J::Obj(others.chain([max]).collect()));
+        }
+        J::Arr(limits)
+    })
+}
+
 fn limit() -> impl Strategy<Value = J> {
     let window = prop_oneof![
         text_of(&["second", "minute"]),
@@ -273,7 +286,7 @@ fn limit() -> impl Strategy<Value = J> {
     );
     let increment = weighted(0.3, text_of(&["args.n", "args.a"]));
     (
-        text_of(&["x", "y", "a/b~"]),
+        text_of(&["x", "x", "x", "y", "a/b~"]),
         window,
         max,
         scope,
