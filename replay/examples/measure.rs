@@ -7,6 +7,8 @@
 
 #![allow(
     clippy::print_stdout,
+    unreachable_pub,
+    dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -26,7 +28,6 @@ use support::{Asked, Dice, SIX, Scribe};
 
 /// What the catalogue publishes, in short: reads free, writes and stops limited by the minute.
 const NAMES: &str = r#"{"version":"1","default":"deny","hide":["vm_delete","pool_export"],
- "all_tools":{"limits":[{"counter":"all","window":"hour","max":1000000}]},
  "tools":{"vm_list":{},"vm_get":{},"disk_*":{},"service_query":{},
   "vm_stop":{"limits":[{"counter":"vm_stop_rate","window":"minute","max":10,"scope":"grant"}]},
   "service_stop":{"limits":[{"counter":"service_stop_rate","window":"minute","max":10,"scope":"grant"}]},

@@ -130,7 +130,11 @@ impl Rows {
     }
 
     /// Turns to the next batch.
-    pub(crate) fn load(&mut self, batch: &RecordBatch) -> Result<(), ReplayError> {
+    pub(crate) fn load(
+        &mut self,
+        batch: &RecordBatch,
+        symbols: &mut Symbols,
+    ) -> Result<(), ReplayError> {
         self.len = batch.num_rows();
         self.seq = Numbers::int64(batch, "seq")?;
         self.finish_seq = Numbers::int64(batch, "finish_seq")?;
@@ -148,9 +152,9 @@ impl Rows {
             .column_by_name("redacted")
             .and_then(|c| c.as_list_opt::<i32>().cloned());
         for words in self.words.iter_mut() {
-            words.load(batch)?;
+            words.load(batch, symbols)?;
         }
-        self.vias.load(batch)
+        self.vias.load(batch, symbols)
     }
 
     /// How many rows the batch has.

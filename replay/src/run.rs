@@ -65,7 +65,7 @@ pub fn replay(options: &ReplayOptions) -> Result<Report, ReplayError> {
         let mut rows = Rows::new();
         let mut done = 0;
         for batch in waiting {
-            rows.load(&batch.map_err(failed)?)?;
+            rows.load(&batch.map_err(failed)?, &mut run.symbols)?;
             run.batch(&mut rows)?;
             done += rows.len() as u64;
             if let Some(progress) = &options.progress {
@@ -93,7 +93,7 @@ fn look_ahead(reader: &RecordReader, kept: &mut Kept, symbols: &mut Symbols) -> 
     let mut last = Symbol::EMPTY;
     for batch in reader.calls(&["policy_digest"]).map_err(Ahead::Record)? {
         let batch = batch.map_err(Ahead::Record)?;
-        policies.load(&batch).map_err(Ahead::Replay)?;
+        policies.load(&batch, symbols).map_err(Ahead::Replay)?;
         total += batch.num_rows() as u64;
         for row in 0..batch.num_rows() {
             let digest = policies.at(row, symbols);
@@ -147,7 +147,7 @@ fn recall_from(batch: &arrow::array::RecordBatch, wanted: &mut BTreeMap<(String,
     };
     let mut symbols = Symbols::default();
     let mut nodes = Words::of("node");
-    if nodes.load(batch).is_err() {
+    if nodes.load(batch, &mut symbols).is_err() {
         return;
     }
     for row in 0..batch.num_rows() {
@@ -193,13 +193,12 @@ impl Marks {
 
     /// What kind of row this is to a replay.
     fn kind(&self, row: &Row) -> Kind {
-        if row.direction != self.client {
-            Kind::Unseen
-        } else if [self.malformed, self.arguments, self.unrecorded].contains(&row.rule) {
+        if [self.malformed, self.arguments, self.unrecorded].contains(&row.rule) {
             Kind::Settled
         } else if row.policy != Symbol::EMPTY || row.rule == self.no_policy {
+            // A server's request that policy was asked about counts like any other.
             Kind::Judged
-        } else if row.verdict == self.allow {
+        } else if row.verdict == self.allow || row.direction != self.client {
             Kind::Unseen
         } else {
             Kind::Settled
@@ -483,10 +482,21 @@ fn judge(
         Read::Unfit => return Ruled::Unjudged(missing::NAMES),
         Read::Arguments => {}
     }
-    let Ok(value) = Value::parse(arguments.unwrap_or("{}")) else {
+    // Live judges what is absent or null, and what is no tool's, on no arguments.
+    let wire_tool = call.symbols.word(call.row.wire_tool);
+    let kind = asked(wire_tool);
+    let text = match kind {
+        AskKind::ToolCall | AskKind::Prompt => arguments.filter(|text| *text != "null"),
+        AskKind::Resource | AskKind::Method => None,
+    };
+    let Ok(value) = Value::parse(text.unwrap_or("{}")) else {
         return Ruled::Unjudged(missing::ARGUMENTS);
     };
-    let ask = ask(call.symbols.word(call.row.wire_tool), &value);
+    let ask = Ask {
+        wire_tool: wire_tool.into(),
+        kind,
+        arguments: &value,
+    };
     let Ok(resolution) = resolver.resolve(&ask) else {
         return Ruled::Unjudged(missing::ARGUMENTS);
     };
@@ -529,17 +539,12 @@ fn judge_resolved(
     }
 }
 
-/// What was asked, by its name on the wire: no tool may be called like what is not a tool.
-fn ask<'a>(wire_tool: &'a str, arguments: &'a Value<'a>) -> Ask<'a> {
-    let kind = match wire_tool.split_once(':').map(|(prefix, _)| prefix) {
+/// What a name on the wire stands for: no tool may be called like what is not a tool.
+fn asked(wire_tool: &str) -> AskKind {
+    match wire_tool.split_once(':').map(|(prefix, _)| prefix) {
         Some("resource") => AskKind::Resource,
         Some("prompt") => AskKind::Prompt,
         Some("method") => AskKind::Method,
         Some(_) | None => AskKind::ToolCall,
-    };
-    Ask {
-        wire_tool: wire_tool.into(),
-        kind,
-        arguments,
     }
 }

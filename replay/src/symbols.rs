@@ -18,6 +18,16 @@ impl Symbol {
     /// The empty word, which also stands for null.
     pub(crate) const EMPTY: Self = Self(0);
     const UNSEEN: Self = Self(u32::MAX);
+
+    /// A small number: symbols count up from 0.
+    pub(crate) fn place(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The symbol at a place.
+    pub(crate) fn at(place: usize) -> Self {
+        Self(place as u32)
+    }
 }
 
 /// All words seen so far.
@@ -69,6 +79,8 @@ pub(crate) struct Words {
     values: StringArray,
     dictionary: Option<ArrayRef>,
     symbols: Vec<Symbol>,
+    /// The one word of all rows, where there is only one.
+    uniform: Option<Symbol>,
 }
 
 impl Words {
@@ -79,16 +91,21 @@ impl Words {
             values: StringArray::from(Vec::<&str>::new()),
             dictionary: None,
             symbols: Vec::new(),
+            uniform: None,
         }
     }
 
     /// Turns to the next batch.
-    pub(crate) fn load(&mut self, batch: &RecordBatch) -> Result<(), ReplayError> {
+    pub(crate) fn load(
+        &mut self,
+        batch: &RecordBatch,
+        symbols: &mut Symbols,
+    ) -> Result<(), ReplayError> {
         let column = column(batch, self.name)?;
-        self.load_array(column)
+        self.load_array(column, symbols)
     }
 
-    fn load_array(&mut self, column: &ArrayRef) -> Result<(), ReplayError> {
+    fn load_array(&mut self, column: &ArrayRef, symbols: &mut Symbols) -> Result<(), ReplayError> {
         let wrong = ReplayError::Column {
             column: self.name,
             problem: "not a dictionary of words",
@@ -111,11 +128,21 @@ impl Words {
             self.symbols.clear();
             self.symbols.resize(self.values.len(), Symbol::UNSEEN);
         }
+        self.uniform = None;
+        if self.keys.null_count() == self.keys.len() {
+            self.uniform = Some(Symbol::EMPTY);
+        } else if self.keys.null_count() == 0 && self.values.len() == 1 {
+            self.uniform = Some(self.at(0, symbols));
+        }
         Ok(())
     }
 
     /// The word in `row`; null is the empty word.
+    #[inline]
     pub(crate) fn at(&mut self, row: usize, symbols: &mut Symbols) -> Symbol {
+        if let Some(word) = self.uniform {
+            return word;
+        }
         if row >= self.keys.len() || self.keys.is_null(row) {
             return Symbol::EMPTY;
         }
@@ -159,7 +186,11 @@ impl Vias {
     }
 
     /// Turns to the next batch.
-    pub(crate) fn load(&mut self, batch: &RecordBatch) -> Result<(), ReplayError> {
+    pub(crate) fn load(
+        &mut self,
+        batch: &RecordBatch,
+        symbols: &mut Symbols,
+    ) -> Result<(), ReplayError> {
         let wrong = ReplayError::Column {
             column: "via",
             problem: "not a list of words",
@@ -169,7 +200,7 @@ impl Vias {
         };
         self.offsets.clear();
         self.offsets.extend_from_slice(list.value_offsets());
-        self.steps.load_array(list.values())
+        self.steps.load_array(list.values(), symbols)
     }
 
     /// The chain in `row`.

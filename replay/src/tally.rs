@@ -38,11 +38,11 @@ pub(crate) struct Tally {
     listed: Flips,
     extent: Extent,
     classes: Classes,
-    by_tool: HashMap<Symbol, Changes>,
-    by_rule: HashMap<Symbol, Changes>,
-    by_grant: HashMap<Symbol, Changes>,
+    by_tool: BySymbol,
+    by_rule: BySymbol,
+    by_grant: BySymbol,
+    by_policy: BySymbol,
     not_replayable: HashMap<Symbol, u64>,
-    policies: HashMap<Symbol, ()>,
     flips_outside: u64,
     notables: Vec<Notable>,
     flips: Vec<Flip>,
@@ -55,11 +55,11 @@ impl Tally {
             listed,
             extent: Extent::default(),
             classes: Classes::default(),
-            by_tool: HashMap::new(),
-            by_rule: HashMap::new(),
-            by_grant: HashMap::new(),
+            by_tool: BySymbol::default(),
+            by_rule: BySymbol::default(),
+            by_grant: BySymbol::default(),
+            by_policy: BySymbol::default(),
             not_replayable: HashMap::new(),
-            policies: HashMap::new(),
             flips_outside: 0,
             notables: Vec::new(),
             flips: Vec::new(),
@@ -95,10 +95,10 @@ impl Tally {
                 .map_or(row.decided_at, |to| to.max(row.decided_at)),
         );
         self.classes.count(class);
-        self.by_tool.entry(row.tool).or_default().count(class);
-        self.by_grant.entry(row.grant).or_default().count(class);
+        self.by_tool.count(row.tool, class);
+        self.by_grant.count(row.grant, class);
         if row.policy != Symbol::EMPTY {
-            self.policies.insert(row.policy, ());
+            self.by_policy.count(row.policy, class);
         }
         if class == Class::Same {
             return;
@@ -119,7 +119,7 @@ impl Tally {
                 } else {
                     outcome.would_rule
                 };
-                self.by_rule.entry(rule).or_default().count(class);
+                self.by_rule.count(rule, class);
                 if self.listed.takes_another_after(self.flips.len()) {
                     let flip = flip(row, call_id, arguments(), outcome, symbols);
                     self.flips.push(flip);
@@ -182,12 +182,16 @@ impl Tally {
             candidate,
             assigned,
             record: self.extent,
-            policies_in_force: self.policies.len(),
+            policies_in_force: self.by_policy.by_name(symbols).len(),
             classes: self.classes,
-            by_tool: by_name(self.by_tool, symbols),
-            by_rule: by_name(self.by_rule, symbols),
-            by_grant: by_name(self.by_grant, symbols),
-            not_replayable: by_name(self.not_replayable, symbols),
+            by_tool: self.by_tool.by_name(symbols),
+            by_rule: self.by_rule.by_name(symbols),
+            by_grant: self.by_grant.by_name(symbols),
+            not_replayable: self
+                .not_replayable
+                .into_iter()
+                .map(|(why, count)| (symbols.word(why).to_owned(), count))
+                .collect(),
             flips_outside: self.flips_outside,
             flips: self.flips,
             drifts: self.drifts,
@@ -223,9 +227,28 @@ fn flip(
     }
 }
 
-fn by_name<T>(counts: HashMap<Symbol, T>, symbols: &Symbols) -> BTreeMap<String, T> {
-    counts
-        .into_iter()
-        .map(|(name, count)| (symbols.word(name).to_owned(), count))
-        .collect()
+/// Changes by name. Symbols are small numbers, so a list does.
+#[derive(Default)]
+struct BySymbol(Vec<Changes>);
+
+impl BySymbol {
+    #[inline]
+    fn count(&mut self, name: Symbol, class: Class) {
+        if name.place() >= self.0.len() {
+            self.0.resize(name.place() + 1, Changes::default());
+        }
+        if let Some(changes) = self.0.get_mut(name.place()) {
+            changes.count(class);
+        }
+    }
+
+    fn by_name(self, symbols: &Symbols) -> BTreeMap<String, Changes> {
+        let met = self
+            .0
+            .into_iter()
+            .enumerate()
+            .filter(|(_, changes)| changes.calls > 0);
+        met.map(|(place, changes)| (symbols.word(Symbol::at(place)).to_owned(), changes))
+            .collect()
+    }
 }

@@ -295,6 +295,54 @@ fn another_version_of_the_semantics_is_no_drift() {
 }
 
 #[test]
+fn null_arguments_are_judged_as_none() {
+    let strict = r#"{"version":"1","default":"allow","tools":{"vm_list":{"require":[
+        {"conditions":[{"path":"args.filter","op":"exists","value":false}]}]}}}"#;
+    let mut scribe = Scribe::new();
+    let policy = scribe.policy(strict);
+    for arguments in ["null", "{}", r#"{"filter":null}"#] {
+        scribe.ended(SIX, Some(&policy), Asked::tool("vm_list", arguments));
+    }
+    let report = replay(&scribe.close().own()).unwrap();
+    assert_eq!(
+        (report.record.calls, report.classes.of(Class::Same)),
+        (3, 3),
+        "{}",
+        report.text()
+    );
+}
+
+#[test]
+fn a_request_of_the_server_that_policy_judged_consumes_like_any_call() {
+    let mut scribe = Scribe::new();
+    let policy = scribe.policy(
+        r#"{"version":"1","default":"allow","all_tools":{"limits":[{"counter":"all","window":"minute","max":2}]}}"#,
+    );
+    scribe.lie = Some(|call| call.direction = weir_recorder::Direction::Server);
+    scribe.ended(
+        SIX,
+        Some(&policy),
+        Asked::tool("method:sampling/createMessage", "{}"),
+    );
+    scribe.lie = None;
+    let passed: Vec<bool> = (1..3)
+        .map(|turn| {
+            scribe
+                .ended(SIX + turn, Some(&policy), Asked::tool("vm_list", "{}"))
+                .1
+        })
+        .collect();
+    assert_eq!(passed, [true, false]);
+    let report = replay(&scribe.close().own()).unwrap();
+    assert_eq!(
+        (report.record.calls, report.classes.of(Class::Same)),
+        (3, 3),
+        "{}",
+        report.text()
+    );
+}
+
+#[test]
 fn grants_that_are_not_selected_keep_their_policy_and_their_consumption() {
     let shared = r#"{"version":"1","default":"allow","tools":{"vm_stop":{"limits":[{"counter":"c","window":"minute","max":3,"scope":"server"}]}}}"#;
     let mut scribe = Scribe::new();

@@ -107,7 +107,13 @@ impl Scribe {
     pub fn call(&mut self, at: i64, policy: Option<&Policy>, asked: Asked<'_>) -> (i64, bool) {
         self.log.ready().unwrap();
         let stamp = self.log.stamp(at);
-        let value = Value::parse(asked.arguments).unwrap();
+        // As the proxy does: null arguments are recorded as they stood, and judged as none.
+        let judged = if asked.arguments == "null" {
+            "{}"
+        } else {
+            asked.arguments
+        };
+        let value = Value::parse(judged).unwrap();
         let ask = ask(asked.tool, &value);
         let context = Context {
             node: self.recorder.node(),

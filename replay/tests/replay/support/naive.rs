@@ -174,10 +174,10 @@ pub fn replay(
             if !decided {
                 let at = Micros(row.finish.unwrap().1);
                 if let Some((was_taken, would_taken)) = taken.remove(&row.seq) {
-                    for reservation in &was_taken {
+                    if let Some(reservation) = &was_taken {
                         was.give_back(reservation, at);
                     }
-                    for reservation in &would_taken {
+                    if let Some(reservation) = &would_taken {
                         would.give_back(reservation, at);
                     }
                 }
