@@ -139,3 +139,21 @@ fn a_generated_record_replays_under_its_own_policy_without_a_flip() {
         assert_eq!(report["classes"][class], 0, "{report}");
     }
 }
+
+/// The recorded morning of `corpus/record`, a real run, and what was answered when it was recorded.
+#[test]
+fn the_recorded_morning_replays_to_its_expected_answers() {
+    let folder = Folder::new();
+    let record = weir_corpus::record_path();
+    for policy in ["in-force", "published-stops", "careful-stops"] {
+        let document = weir_corpus::policy(&format!("demo/{policy}")).unwrap();
+        let file = format!("{policy}.json");
+        folder.write(&file, document.text);
+        let record = record.to_str().unwrap();
+        let replayed = folder.weir(&[
+            "replay", "--record", record, "--policy", &file, "--flips", "all", "--format", "json",
+        ]);
+        let expected = std::fs::read_to_string(weir_corpus::expected_path().join(&file)).unwrap();
+        assert_eq!(replayed.succeeds().stdout, expected, "{policy}");
+    }
+}
