@@ -3,7 +3,9 @@
 With `durability = "interval"` the same check must find calls that went first: it can fail.
 """
 
+import os
 import re
+import signal
 import tempfile
 from pathlib import Path
 
@@ -26,7 +28,9 @@ def trace(durability):
     client = proxy.client()
     for n in range(CALLS):
         client.call("service_restart", {"service": f"mark-{n:04}-x"})
-    proxy.process.terminate()
+    strace = proxy.process.pid
+    for child in Path(f"/proc/{strace}/task/{strace}/children").read_text().split():
+        os.kill(int(child), signal.SIGTERM)
     proxy.process.wait(60)
     nas.stop()
     return log.read_text(errors="replace").splitlines()

@@ -21,5 +21,5 @@ pub mod upstream;
 
 pub use config::{Config, ConfigProblems};
 pub use ledger::{Clock, Ledger, LedgerOptions};
-pub use serve::{Fault, Ready, ServeError, serve, serve_on};
+pub use serve::{Fault, Ready, ServeError, Serving, serve, serve_on};
 pub use tls::local_ca;

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,20 +45,41 @@ pub struct Ready {
 
 /// Serves until `shutdown` is done, then stops in good order: no new calls, those under way are finished, the record is
 /// sealed. `ready` is called once, when clients can connect.
-pub async fn serve(
+pub fn serve<'a>(
     config: Config,
-    ready: impl FnOnce(Ready),
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    serve_on(config, Arc::new(Disk), ready, shutdown).await
+    ready: impl FnOnce(Ready) + Send + 'a,
+    shutdown: impl Future<Output = ()> + Send + 'a,
+) -> Serving<'a> {
+    serve_on(config, Arc::new(Disk), ready, shutdown)
 }
 
 /// As [`serve`], with the record on any storage: for tests that take the disk away.
-pub async fn serve_on(
+pub fn serve_on<'a>(
     config: Config,
     storage: Arc<dyn Storage>,
-    ready: impl FnOnce(Ready),
-    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(Ready) + Send + 'a,
+    shutdown: impl Future<Output = ()> + Send + 'a,
+) -> Serving<'a> {
+    boxed(config, storage, Box::new(ready), Box::pin(shutdown))
+}
+
+/// A proxy at work. Boxed, so that everything below it is compiled in this crate once, and not where it is awaited.
+pub type Serving<'a> = Pin<Box<dyn Future<Output = Result<(), ServeError>> + Send + 'a>>;
+
+fn boxed<'a>(
+    config: Config,
+    storage: Arc<dyn Storage>,
+    ready: Box<dyn FnOnce(Ready) + Send + 'a>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send + 'a>>,
+) -> Serving<'a> {
+    Box::pin(run(config, storage, ready, shutdown))
+}
+
+async fn run(
+    config: Config,
+    storage: Arc<dyn Storage>,
+    ready: Box<dyn FnOnce(Ready) + Send + '_>,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send + '_>>,
 ) -> Result<(), ServeError> {
     if config.servers.is_empty() {
         return Err(ServeError::NoServer);
