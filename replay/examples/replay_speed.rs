@@ -1,4 +1,4 @@
-//! How fast a replay is: `cargo run --release -p weir-replay --example measure -- [CALLS] [DIR]`.
+//! How fast a replay is: `cargo run --release -p weir-replay --example replay_speed -- [CALLS] [DIR]`.
 //!
 //! Writes that many calls through the real recorder and the real engine (or, with a folder, reads
 //! the record there), then replays them with and without argument rules, three times each. Prints
