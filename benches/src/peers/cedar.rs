@@ -21,14 +21,15 @@ impl Peer for Cedar {
     const NAME: &'static str = "cedar-policy";
 
     fn with_tools(tools: usize) -> Self {
-        let source: String = (0..tools)
+        let source = (0..tools)
             .map(|n| {
                 format!(
                     "permit(principal, action == Action::\"tool_{n}\", resource) when {{ context has id && \
                      context.id >= 0 && !(context has force && context.force == true) }};\n"
                 )
             })
-            .collect();
+            .collect::<Vec<_>>()
+            .concat();
         Self {
             authorizer: Authorizer::new(),
             policies: source.parse().expect("the policies above are Cedar"),
