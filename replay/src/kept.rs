@@ -20,6 +20,8 @@ pub(crate) mod missing {
     pub(crate) const RESOLVER_UNREADABLE: &str = "resolver does not load";
     /// A rule reads the arguments, and those on record cannot be read as live read them.
     pub(crate) const ARGUMENTS: &str = "arguments do not resolve";
+    /// A policy that reads arguments came into force after replay had looked which there are.
+    pub(crate) const UNREAD: &str = "recorded while replay ran";
     /// The names on record cannot be what the resolver on record gave.
     pub(crate) const NAMES: &str = "names do not fit the resolver";
     /// A rule reads the arguments, and some of their values were replaced.

@@ -225,6 +225,11 @@ impl Rows {
         (row < column.len() && column.is_valid(row)).then(|| column.value(row))
     }
 
+    /// Whether the arguments were read at all.
+    pub(crate) fn has_arguments(&self) -> bool {
+        self.arguments.is_some()
+    }
+
     /// Whether values in the arguments of `row` were replaced.
     pub(crate) fn is_redacted(&self, row: usize) -> bool {
         self.redacted.as_ref().is_some_and(|lists| {

@@ -280,17 +280,19 @@ impl<'o> Run<'o> {
                     recorded: &recorded,
                     symbols: &self.symbols,
                 };
-                let arguments = rows.arguments(place);
-                (
+                let ruled = if matches!(plan.reading, Read::Arguments) && !rows.has_arguments() {
+                    Ruled::Unjudged(missing::UNREAD)
+                } else {
+                    let arguments = rows.arguments(place);
                     judge(
                         &mut self.twin,
                         plan,
                         &call,
                         arguments,
                         rows.is_redacted(place),
-                    ),
-                    plan.taken,
-                )
+                    )
+                };
+                (ruled, plan.taken)
             }
         };
         let class = ruled.class();
