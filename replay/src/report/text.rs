@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Changes, Flip, Report};
-use crate::measure::{cut, grouped, left, right, share};
+use crate::measure::{cut, grouped, left, right, share, width};
 use crate::options::moment;
 use crate::{Class, shown};
 
@@ -66,7 +66,9 @@ impl Report {
             ));
         }
         page.blank();
-        page.line(&self.headline());
+        for line in self.headline().lines() {
+            page.line(line);
+        }
     }
 
     /// The answer in one sentence.
@@ -86,11 +88,13 @@ impl Report {
         if flips.is_empty() {
             "No call would have gone another way.".into()
         } else {
-            format!(
-                "{} would have gone another way: {}.",
-                calls(self.classes.flips()),
-                flips.join(", ")
-            )
+            let (calls, flips) = (calls(self.classes.flips()), flips.join(", "));
+            let line = format!("{calls} would have gone another way: {flips}.");
+            if width(&line) <= COLUMNS {
+                line
+            } else {
+                format!("{calls} would have gone another way:\n{flips}.")
+            }
         }
     }
 
