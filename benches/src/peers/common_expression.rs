@@ -18,13 +18,10 @@ impl Peer for CommonExpression {
     fn with_tools(tools: usize) -> Self {
         let programs = (0..tools)
             .map(|n| {
-                let program = Program::compile(
-                    "type(args.id) == int && !(has(args.force) && args.force == true)",
-                )
-                .or_else(|_| {
-                    Program::compile("args.id >= 0 && !(has(args.force) && args.force == true)")
-                })
-                .expect("the expression above is CEL");
+                // serde hands a JSON integer that is not negative over as a uint
+                let program =
+                    Program::compile("args.id >= 0u && !(has(args.force) && args.force == true)")
+                        .expect("the expression above is CEL");
                 (format!("tool_{n}"), program)
             })
             .collect();

@@ -121,10 +121,13 @@ async fn sampling_with_tools_follows_the_policy_and_the_server_is_told() {
         server.log().iter().any(|reached| told(&reached.body))
     })
     .await;
-    let asked: Vec<_> = proxy
-        .rows()
-        .into_iter()
-        .filter(|row| row.direction == "server")
+    // what passes without a policy is recorded without waiting: it is there soon
+    let from_server = || {
+        let rows = proxy.rows().into_iter();
+        rows.filter(|row| row.direction == "server")
+    };
+    soon(|| from_server().count() == 2).await;
+    let asked: Vec<_> = from_server()
         .map(|row| (row.method, row.verdict, row.rule))
         .collect();
     let row =

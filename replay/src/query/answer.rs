@@ -193,7 +193,8 @@ mod tests {
     use super::Answer;
 
     fn answer(text: &[&str]) -> Answer {
-        let ids = FixedSizeBinaryArray::try_from_iter(text.iter().map(|_| [7_u8; 16])).unwrap();
+        let ids = text.iter().map(|_| Some([7_u8; 16]));
+        let ids = FixedSizeBinaryArray::try_from_sparse_iter_with_size(ids, 16).unwrap();
         let batch = RecordBatch::try_from_iter([
             ("call_id", Arc::new(ids) as ArrayRef),
             ("text", Arc::new(StringArray::from(text.to_vec()))),
