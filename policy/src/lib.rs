@@ -42,6 +42,7 @@ mod door;
 mod evaluate;
 mod explain;
 mod few;
+mod foregone;
 mod glob;
 mod judge;
 mod key;
@@ -72,12 +73,14 @@ pub use digest::{Digest, NotADigest};
 pub use door::{Ruling, judge_bytes};
 pub use evaluate::{Admission, Evaluation, evaluate};
 pub use explain::{Explanation, LimitUse, Outcome, Stage, Step, explain};
+pub use foregone::foregone;
 pub use judge::{ENGINE, Judgement, judge};
 pub use limit::Scope;
 pub use lint::Catalogue;
 pub use malformed::{Flaw, Malformed};
 pub use message::{
     Answer, Ask, AskKind, Id, Message, Notification, Request, Response, known_method,
+    recorded_arguments,
 };
 pub use policy::Policy;
 pub use problem::{Problem, Problems, Severity};

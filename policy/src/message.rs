@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::malformed::{Flaw, Malformed};
 use crate::{Object, Value};
 
-pub use ask::{Ask, AskKind};
+pub use ask::{Ask, AskKind, recorded_arguments};
 pub use method::known_method;
 
 pub(crate) use ask::{NO_ARGUMENTS, is_name, is_reserved};

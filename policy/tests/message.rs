@@ -9,7 +9,9 @@
     reason = "tests"
 )]
 
-use weir_policy::{Answer, AskKind, Flaw, Message, Number, Request, Value, known_method};
+use weir_policy::{
+    Answer, Ask, AskKind, Flaw, Message, Number, Request, Value, known_method, recorded_arguments,
+};
 
 fn request(body: &str) -> Request<'_> {
     match Message::parse(body.as_bytes()) {
@@ -61,6 +63,34 @@ fn what_is_asked_for_has_the_name_that_policies_use() {
     assert_eq!(name("nas/explode", "{}"), named("method:nas/explode"));
     assert_eq!(name("tools/list", "{}"), None);
     assert_eq!(name("server/discover", "{}"), None);
+}
+
+#[test]
+fn a_call_on_record_is_asked_as_live_asked_it() {
+    for (method, params) in [
+        ("tools/call", r#"{"name":"vm_stop","arguments":{"id":7}}"#),
+        ("tools/call", r#"{"name":"vm_list","arguments":null}"#),
+        ("tools/call", r#"{"name":"nas:list"}"#),
+        (
+            "resources/read",
+            r#"{"uri":"truenas://vms","arguments":{"id":7}}"#,
+        ),
+        ("prompts/get", r#"{"name":"greet","arguments":{"who":"x"}}"#),
+        ("prompts/get", r#"{"name":"greet","arguments":null}"#),
+        ("nas/explode", r#"{"arguments":{"id":7}}"#),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+        let live = request(&body);
+        let asked = live.ask().unwrap();
+        let text = recorded_arguments(&asked.wire_tool, live.arguments_raw);
+        let value = Value::parse(text).unwrap();
+        let recorded = Ask::recorded(&asked.wire_tool, &value);
+        assert_eq!(
+            (recorded.wire_tool, recorded.kind, recorded.arguments),
+            (asked.wire_tool.clone(), asked.kind, asked.arguments),
+            "{body}"
+        );
+    }
 }
 
 #[test]

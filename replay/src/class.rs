@@ -1,5 +1,7 @@
 //! What became of one call under the candidate.
 
+use weir_policy::Verdict;
+
 /// The class of one replayed call; every call has exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -40,6 +42,20 @@ impl Class {
         Self::EngineChanged,
         Self::EngineDrift,
     ];
+
+    /// The class of a call that the candidate judges, with the rule on record or another.
+    pub(crate) fn between(was: Verdict, would: Verdict, same_rule: bool) -> Self {
+        match (was, would) {
+            (Verdict::Allow, Verdict::Deny) => Self::NewlyDenied,
+            (Verdict::Deny, Verdict::Allow) => Self::NewlyAllowed,
+            (Verdict::Allow, Verdict::Allow) | (Verdict::Deny, Verdict::Deny) if same_rule => {
+                Self::Same
+            }
+            (Verdict::Allow, Verdict::Allow) | (Verdict::Deny, Verdict::Deny) => {
+                Self::SameReasonChanged
+            }
+        }
+    }
 
     /// The word that stands in reports.
     pub fn as_str(self) -> &'static str {

@@ -8,17 +8,22 @@
 //! very code that judged live, so a decision that comes out otherwise is a bug, and a class of its
 //! own.
 
+mod call;
 mod class;
 pub mod digest;
 mod error;
+mod foregone;
 mod kept;
+mod kind;
 mod measure;
 mod options;
 mod out;
 mod plan;
 pub mod query;
+mod recall;
 mod report;
 mod rows;
+mod ruled;
 mod run;
 mod selection;
 mod shown;

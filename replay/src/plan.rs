@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use weir_policy::{Arguments, Object, Policy, Reading, Resolution, Resolver, Value};
+use weir_policy::{
+    Arguments, Context, Micros, Object, Policy, Reading, Resolution, Resolver, Value,
+};
 
 use crate::ReplayError;
+use crate::foregone::{Foregone, foregone};
 use crate::kept::Kept;
 use crate::rows::Row;
 use crate::selection::{Selection, Under};
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) resolver: Result<Arc<Resolver>, &'static str>,
     /// What the calls are judged on.
     pub(crate) reading: Read,
+    /// What both policies say of all these calls, where neither has to look at each.
+    pub(crate) foregone: Option<Foregone>,
 }
 
 /// What calls of one kind are judged on.
@@ -75,7 +80,7 @@ impl Plans {
         &mut self,
         row: &Row,
         vias: &Vias,
-        symbols: &Symbols,
+        symbols: &mut Symbols,
     ) -> Result<&Plan, ReplayError> {
         let kind = Kind {
             policy: row.policy,
@@ -99,7 +104,7 @@ impl Plans {
         self.made.get(place).ok_or(ReplayError::Stopped)
     }
 
-    fn make(&mut self, kind: &Kind, vias: &Vias, symbols: &Symbols) -> Plan {
+    fn make(&mut self, kind: &Kind, vias: &Vias, symbols: &mut Symbols) -> Plan {
         let (server, grant) = (symbols.word(kind.server), symbols.word(kind.grant));
         let baseline = if kind.policy == Symbol::EMPTY {
             Ok(None)
@@ -131,8 +136,25 @@ impl Plans {
                 Read::Names(without_arguments(&names))
             }
         });
+        let taken = self.selection.takes(server, grant);
+        let decisions = match (&reading, &baseline, &candidate) {
+            (Read::Names(names), Ok(baseline), Ok(candidate)) => {
+                let context = Context {
+                    node: "",
+                    server,
+                    grant,
+                    session: "",
+                    client_name: "",
+                    client_version: "",
+                    received_at: Micros(0),
+                };
+                foregone(baseline.as_deref(), candidate.as_deref(), names, &context)
+            }
+            _ => None,
+        };
         Plan {
-            taken: self.selection.takes(server, grant),
+            foregone: decisions.map(|decisions| Foregone::new(decisions, symbols)),
+            taken,
             baseline,
             candidate,
             resolver,

@@ -96,7 +96,15 @@ impl Twin {
             }));
         }
         let class = if is_as_recorded(&now, recorded) {
-            class_of(&would, held, recorded)
+            if held {
+                Class::NewlyHeld
+            } else {
+                Class::between(
+                    recorded.verdict,
+                    would.verdict,
+                    &*would.rule == recorded.rule,
+                )
+            }
         } else if recorded.this_engine {
             Class::EngineDrift
         } else {
@@ -202,21 +210,6 @@ fn consume(
 
 fn is_as_recorded(now: &Decision, recorded: &Recorded<'_>) -> bool {
     now.verdict == recorded.verdict && &*now.rule == recorded.rule
-}
-
-fn class_of(would: &Decision, held: bool, recorded: &Recorded<'_>) -> Class {
-    match (recorded.verdict, would.verdict) {
-        _ if held => Class::NewlyHeld,
-        (Verdict::Allow, Verdict::Deny) => Class::NewlyDenied,
-        (Verdict::Deny, Verdict::Allow) => Class::NewlyAllowed,
-        (Verdict::Allow, Verdict::Allow) | (Verdict::Deny, Verdict::Deny) => {
-            if &*would.rule == recorded.rule {
-                Class::Same
-            } else {
-                Class::SameReasonChanged
-            }
-        }
-    }
 }
 
 /// A reservation that the log gives back at `finish_seq`, in the window of `at`.

@@ -29,6 +29,40 @@ pub enum AskKind {
     Method,
 }
 
+impl<'a> Ask<'a> {
+    /// A call on record by its wire tool, as live asked it; `arguments` is what [`recorded_arguments`] says, parsed.
+    pub fn recorded(wire_tool: &'a str, arguments: &'a Value<'a>) -> Self {
+        Self {
+            wire_tool: wire_tool.into(),
+            kind: AskKind::of_name(wire_tool),
+            arguments,
+        }
+    }
+}
+
+impl AskKind {
+    /// What a name stands for: no tool's begins with one of the reserved prefixes.
+    fn of_name(name: &str) -> Self {
+        match name.split_once(':') {
+            Some(("resource", _)) => Self::Resource,
+            Some(("prompt", _)) => Self::Prompt,
+            Some(("method", _)) => Self::Method,
+            Some(_) | None => Self::ToolCall,
+        }
+    }
+}
+
+/// The text that a call on record was judged on, given what its column `arguments` holds: absent and null arguments are
+/// none, and what is neither a tool's nor a prompt's was judged on none.
+pub fn recorded_arguments<'a>(wire_tool: &str, arguments: Option<&'a str>) -> &'a str {
+    match AskKind::of_name(wire_tool) {
+        AskKind::ToolCall | AskKind::Prompt => {
+            arguments.filter(|text| *text != "null").unwrap_or("{}")
+        }
+        AskKind::Resource | AskKind::Method => "{}",
+    }
+}
+
 /// The arguments of a call that has none.
 pub(crate) static NO_ARGUMENTS: Value<'static> = Value::Object(Object(Vec::new()));
 

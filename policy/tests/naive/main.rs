@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 use weir_policy::{
     Arguments, Context, Counters, Judgement, Micros, Policy, Reading, ReadingRole, Resolution,
-    Risk, Value, judge,
+    Risk, Value, foregone, judge,
 };
 
 use call::{Call, Role};
@@ -90,13 +90,39 @@ impl Both {
             client_version: "",
             received_at: Micros(event.received_at),
         };
-        judge(
+        let judgement = judge(
             Some(&self.policy),
             &resolution,
             &context,
             &mut self.counters,
             Micros(at),
-        )
+        );
+        self.hold_foregone(&resolution, &context, &judgement);
+        judgement
+    }
+
+    /// What is settled by names is settled for this call too, whatever its arguments, its session, its client and its time.
+    fn hold_foregone(
+        &self,
+        resolution: &Resolution<'_>,
+        context: &Context<'_>,
+        judgement: &Judgement,
+    ) {
+        let mut names = resolution.clone();
+        for reading in &mut names.readings {
+            reading.arguments = Arguments::Built(Box::new(Value::parse("{}").unwrap()));
+        }
+        let anybody = Context {
+            session: "",
+            client_name: "",
+            received_at: Micros(0),
+            ..*context
+        };
+        if let Some(settled) = foregone(Some(&self.policy), &names, &anybody) {
+            assert_eq!(settled, judgement.decision);
+            let taken = judgement.reservation.as_ref();
+            assert!(taken.is_none_or(|taken| self.counters.limit_counts(taken).is_empty()));
+        }
     }
 
     fn oracle(&self, event: &Event, at: i64) -> Result<Vec<Taken>, Answer> {

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use weir_policy::{Ask, AskKind, Context, Counters, Micros, Policy, Reservation, Resolver, Value};
+use weir_policy::{
+    Ask, Context, Counters, Micros, Policy, Reservation, Resolver, Value, recorded_arguments,
+};
 use weir_recorder::{CallRow, CallRows, RecordError, RecordReader, Recovered, Verdict};
 
 use super::LedgerOptions;
@@ -116,14 +118,10 @@ impl Library<'_> {
             return Ok(Reservation::default());
         }
         let resolver = self.resolver(row.resolver_digest.unwrap_or_default())?;
-        let text = row.arguments.filter(|text| *text != "null").unwrap_or("{}");
-        let arguments = Value::parse(text).map_err(|flaw| flaw.to_string())?;
         let wire_tool = row.wire_tool.unwrap_or_default();
-        let ask = Ask {
-            wire_tool: wire_tool.into(),
-            kind: kind_of(wire_tool),
-            arguments: &arguments,
-        };
+        let text = recorded_arguments(wire_tool, row.arguments);
+        let arguments = Value::parse(text).map_err(|flaw| flaw.to_string())?;
+        let ask = Ask::recorded(wire_tool, &arguments);
         let resolution = resolver
             .resolve(&ask)
             .map_err(|denial| denial.message.to_string())?;
@@ -166,15 +164,5 @@ impl Library<'_> {
         self.resolvers
             .insert(digest.to_owned(), Arc::clone(&resolver));
         Ok(resolver)
-    }
-}
-
-/// What a recorded name stood for: no tool's name begins with one of these prefixes.
-fn kind_of(wire_tool: &str) -> AskKind {
-    match wire_tool.split_once(':') {
-        Some(("resource", _)) => AskKind::Resource,
-        Some(("prompt", _)) => AskKind::Prompt,
-        Some(("method", _)) => AskKind::Method,
-        Some(_) | None => AskKind::ToolCall,
     }
 }
