@@ -14,9 +14,11 @@ pub use problem::{ConfigProblem, ConfigProblems};
 
 use crate::upstream::UpstreamSpec;
 
+mod grant;
 mod problem;
 mod read;
 mod section;
+mod server;
 
 /// What to serve, to whom, under which policies, and where to write it down.
 #[derive(Debug, Clone)]

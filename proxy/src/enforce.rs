@@ -19,8 +19,9 @@ use weir_policy::{AskKind, Context, Decision, ENGINE, Micros, evaluate};
 use weir_recorder::{Call, Outcome};
 
 use crate::enforce::call::Draft;
-use crate::enforce::carry::{Carriage, OpenCall};
+use crate::enforce::carry::Carriage;
 use crate::enforce::envelope::Envelope;
+use crate::enforce::open_call::OpenCall;
 use crate::enforce::refusal::Refusal;
 use crate::gate::{Gate, Served};
 use crate::grants::Grant;
@@ -38,10 +39,12 @@ mod call;
 mod carry;
 mod door;
 mod envelope;
+mod open_call;
 mod outcome;
 mod read;
 mod refusal;
 mod reply;
+mod tap;
 
 /// Who calls, and whom.
 #[derive(Debug, Clone)]
@@ -118,7 +121,12 @@ pub(crate) async fn enforce(
         }
     }
     let call_id = fresh_call_id(received_at);
+    let definition = ask.as_ref().and_then(|ask| match ask.kind {
+        AskKind::ToolCall => caller.server.definitions.digest(&ask.wire_tool),
+        AskKind::Resource | AskKind::Prompt | AskKind::Method => None,
+    });
     let draft = Draft {
+        definition: definition.as_deref(),
         key: &gate.digest_key,
         call_id,
         received_at,

@@ -10,6 +10,7 @@ use weir_policy::Resolver;
 use weir_recorder::{DigestKey, Recorder};
 
 use crate::config::Limits;
+use crate::definitions::Definitions;
 use crate::grants::{Grants, Strangers};
 use crate::ledger::Ledger;
 use crate::sessions::Sessions;
@@ -47,6 +48,7 @@ pub(crate) struct Served {
     pub(crate) upstream: Upstream,
     pub(crate) resolver: Resolver,
     pub(crate) resolver_digest: String,
+    pub(crate) definitions: Definitions,
 }
 
 /// The names clients may use for this host, and the pages that may call.

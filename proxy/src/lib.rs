@@ -5,6 +5,7 @@
 
 mod admin;
 pub mod config;
+mod definitions;
 mod enforce;
 mod gate;
 mod grants;

@@ -1,5 +1,5 @@
 //! What a client is shown of a server: `hide` applied to the answers of `tools/list`, `resources/list` and
-//! `prompts/list`, and the digests of the tools a server defines.
+//! `prompts/list`.
 //!
 //! An answer that needs no change passes byte for byte. In one that does, only the hidden entries go and only the
 //! caching hints change; every other member, its order and its spelling stay, unknown ones and cursors included. A key
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
 /// The longest a client may go on using a list: a policy that hides a tool must bite before a client's cache ends.
 pub const TTL_MS_MAX: u64 = 60_000;
@@ -114,8 +113,8 @@ pub fn filter(
     })
 }
 
-/// The tools that an answer to `tools/list` defines: name, and SHA-256 over the definition as it stands.
-pub fn definitions(message: &[u8]) -> Result<Vec<(String, [u8; 32])>, Unfilterable> {
+/// The tools that an answer to `tools/list` defines: name, and the definition as it stands.
+pub fn tools(message: &[u8]) -> Result<Vec<(String, String)>, Unfilterable> {
     let envelope: Members<'_> = serde_json::from_slice(message)?;
     let mut defined = Vec::new();
     for result in envelope.all("result") {
@@ -125,11 +124,7 @@ pub fn definitions(message: &[u8]) -> Result<Vec<(String, [u8; 32])>, Unfilterab
         for tools in result.all("tools") {
             for tool in array(tools)?.into_iter().flatten() {
                 let names = names(tool, Listing::Tools)?;
-                defined.extend(
-                    names
-                        .into_iter()
-                        .map(|name| (name, Sha256::digest(tool.get()).into())),
-                );
+                defined.extend(names.into_iter().map(|name| (name, tool.get().to_owned())));
             }
         }
     }
@@ -406,22 +401,12 @@ mod tests {
     }
 
     #[test]
-    fn a_definition_has_the_digest_of_its_own_bytes() {
-        let one =
-            definitions(br#"{"result":{"tools":[{"name":"a","d":1}, {"name":"b"}]}}"#).unwrap();
-        let other =
-            definitions(br#"{"result":{"tools":[{"name":"a","d":2},{"name":"b"}]}}"#).unwrap();
+    fn a_tool_is_told_as_it_stands() {
+        let told = super::tools(br#"{"result":{"tools":[{"name":"a","d": 1}, {"name":"b"}]}}"#).unwrap();
+        let pairs: Vec<_> = told.iter().map(|(name, text)| (&**name, &**text)).collect();
         assert_eq!(
-            one.iter()
-                .map(|(name, _)| name.as_str())
-                .collect::<Vec<_>>(),
-            ["a", "b"]
-        );
-        assert_ne!(one[0].1, other[0].1);
-        assert_eq!(one[1].1, other[1].1);
-        assert_eq!(
-            one[1].1,
-            <[u8; 32]>::from(Sha256::digest(br#"{"name":"b"}"#))
+            pairs,
+            [("a", r#"{"name":"a","d": 1}"#), ("b", r#"{"name":"b"}"#)]
         );
     }
 }

@@ -1,23 +1,19 @@
 //! From the text of `weir.toml` to a [`Config`].
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
-use weir_policy::{Resolver, ResolverSpec};
+use toml::de::DeTable;
 
+use super::grant::read_grants;
 use super::problem::{ConfigProblem, ConfigProblems};
-use super::section::{Found, Section, Source, io_words, nearest};
-use super::{
-    Config, GrantConfig, Limits, Listen, RecordConfig, ServerConfig, TlsFiles, secret_header,
-};
-use crate::upstream::{Transport, UpstreamLimits, UpstreamSpec};
+use super::section::{Found, Section, Source, io_words};
+use super::server::read_servers;
+use super::{Config, Limits, Listen, RecordConfig, TlsFiles};
 
-type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+/// Looks a variable of the environment up.
+pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 pub(super) fn load(path: &Path, environment: Environment<'_>) -> Result<Config, ConfigProblems> {
     let fail = |problems| ConfigProblems {
@@ -232,280 +228,12 @@ fn read_limits(section: &Section<'_, '_>) -> Limits {
     limits
 }
 
-fn read_servers(
-    sections: &[Section<'_, '_>],
-    limits: &Limits,
-    environment: Environment<'_>,
-) -> Vec<ServerConfig> {
-    let mut servers: Vec<ServerConfig> = Vec::new();
-    for section in sections {
-        let server = read_server(section, limits, environment);
-        if servers.iter().any(|other| other.name == server.name) {
-            section.problem(format!("two servers are named `{}`", server.name), None);
-        }
-        servers.push(server);
-    }
-    servers
-}
-
-fn read_server(
-    section: &Section<'_, '_>,
-    limits: &Limits,
-    environment: Environment<'_>,
-) -> ServerConfig {
-    let found = section.needed_string("name", "it becomes the path `/<name>/mcp`");
-    let name = read_name(section, "server", &found).unwrap_or_default();
-    let headers = read_headers(section, environment);
-    let transport = read_transport(section, environment);
-    let resolver = ResolverSpec {
-        dispatch: read_specs(section, "dispatch"),
-        alias: read_specs(section, "alias"),
-        profile: section
-            .string("profile")
-            .map(|found| found.value.to_owned()),
-    };
-    if let Err(problem) = Resolver::compile(&resolver) {
-        section.problem(problem.to_string(), None);
-    }
-    section.not_yet("redact", "arguments are recorded as they came");
-    section.not_yet(
-        "audit",
-        "calls are recorded with arguments, without results",
-    );
-    section.not_yet(
-        "outcome",
-        "a reply goes out even if its outcome cannot be written",
-    );
-    section.finish();
-    let limits = UpstreamLimits {
-        connect_timeout: limits.connect_timeout,
-        answer_timeout: limits.upstream_timeout,
-        event_bytes_max: limits.event_bytes_max,
-        answer_bytes_max: limits.answer_bytes_max,
-        in_flight_max: limits.in_flight_max,
-        children_max: limits.sessions_max.min(64),
-    };
-    let upstream = UpstreamSpec {
-        server: Arc::from(name.as_str()),
-        transport,
-        headers,
-        limits,
-    };
-    ServerConfig {
-        name,
-        upstream,
-        resolver,
-    }
-}
-
-/// The `[[server.dispatch]]` or `[[server.alias]]` of a server, as policy's own types read them.
-fn read_specs<T: DeserializeOwned>(section: &Section<'_, '_>, key: &'static str) -> Vec<T> {
-    let Some(found) = section.raw(key) else {
-        return Vec::new();
-    };
-    let Some(items) = found.get_ref().as_array() else {
-        section.source.problem(
-            &found.span(),
-            format!("`{key}` must be an array of tables, [[server.{key}]]"),
-            None,
-        );
-        return Vec::new();
-    };
-    let mut specs = Vec::new();
-    for item in items {
-        match T::deserialize(ValueDeserializer::from(item.clone())) {
-            Ok(spec) => specs.push(spec),
-            Err(error) => {
-                let span = error.span().unwrap_or_else(|| item.span());
-                section.source.problem(&span, error.message().trim(), None);
-            }
-        }
-    }
-    specs
-}
-
-fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Transport {
-    let url = section.string("url");
-    let command = section.strings("command");
-    let ca = section.file("ca");
-    let variables = read_values(section, "environment", environment);
-    let directory = section.string("directory").map_or(".", |found| found.value);
-    let directory = section.source.resolve(directory);
-    match (url, command.is_empty()) {
-        (Some(url), true) => Transport::Http {
-            url: read_url(section, &url),
-            ca,
-        },
-        (None, false) => {
-            let command = command
-                .into_iter()
-                .map(|part| part.value.to_owned())
-                .collect();
-            Transport::Stdio {
-                command,
-                environment: variables.into_iter().collect(),
-                directory,
-            }
-        }
-        (Some(url), false) => {
-            section.source.problem(
-                &url.span,
-                "a server has either a `url` or a `command`, not both",
-                None,
-            );
-            Transport::Http {
-                url: http::Uri::default(),
-                ca,
-            }
-        }
-        (None, true) => {
-            section.problem("a server needs a `url` or a `command`", None);
-            Transport::Http {
-                url: http::Uri::default(),
-                ca,
-            }
-        }
-    }
-}
-
-fn read_url(section: &Section<'_, '_>, found: &Found<&str>) -> http::Uri {
-    let url: Option<http::Uri> = found.value.parse().ok();
-    match url {
-        Some(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() => {
-            url
-        }
-        _ => {
-            section.source.problem(
-                &found.span,
-                format!("`{}` is not an http or https address", found.value),
-                None,
-            );
-            http::Uri::default()
-        }
-    }
-}
-
-fn read_headers(
-    section: &Section<'_, '_>,
-    environment: Environment<'_>,
-) -> Vec<(http::HeaderName, http::HeaderValue)> {
-    let mut headers = Vec::new();
-    for (name, value) in read_values(section, "headers", environment) {
-        match secret_header(&name, &value) {
-            Ok(header) => headers.push(header),
-            Err(what) => section.problem(format!("header `{name}` has {what}"), None),
-        }
-    }
-    headers
-}
-
-/// A table of strings, each written out or as `{ env = "NAME" }`.
-fn read_values(
-    section: &Section<'_, '_>,
-    key: &'static str,
-    environment: Environment<'_>,
-) -> BTreeMap<String, String> {
-    let mut values = BTreeMap::new();
-    let Some(table) = section.table(key) else {
-        return values;
-    };
-    for (name, value) in table.members() {
-        let reference = value
-            .get_ref()
-            .get("env")
-            .map(|env| (env.span(), env.get_ref().as_str()));
-        let text = match (value.get_ref(), reference) {
-            (DeValue::String(text), _) => Some(text.to_string()),
-            (DeValue::Table(_), Some((span, Some(variable)))) => {
-                let found = environment(variable);
-                if found.is_none() {
-                    section.source.problem(
-                        &span,
-                        format!("environment variable `{variable}` is not set"),
-                        None,
-                    );
-                }
-                found
-            }
-            _ => {
-                let message = format!("`{}` must be a string or {{ env = \"NAME\" }}", name.value);
-                section.source.problem(&value.span(), message, None);
-                None
-            }
-        };
-        values.extend(text.map(|text| (name.value.to_owned(), text)));
-    }
-    values
-}
-
-fn read_grants(sections: &[Section<'_, '_>], servers: &[ServerConfig]) -> Vec<GrantConfig> {
-    let mut grants: Vec<GrantConfig> = Vec::new();
-    for section in sections {
-        let found = section.needed_string("name", "it names the caller in the record");
-        let name = read_name(section, "grant", &found).unwrap_or_default();
-        if grants.iter().any(|other| other.name == name) {
-            section
-                .source
-                .problem(&found.span, format!("two grants are named `{name}`"), None);
-        }
-        let server = section.needed_string("server", "say which [[server]] it opens");
-        let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
-        if !server.value.is_empty() && !names.contains(&server.value) {
-            let hint = nearest(server.value, &names).map(|near| format!("did you mean `{near}`?"));
-            section.source.problem(
-                &server.span,
-                format!("no [[server]] is named `{}`", server.value),
-                hint,
-            );
-        }
-        let token_sha256 = read_token(section);
-        if grants
-            .iter()
-            .any(|other| other.server == server.value && other.token_sha256 == token_sha256)
-        {
-            section.problem(
-                format!(
-                    "grant `{name}` has the token of another grant of `{}`",
-                    server.value
-                ),
-                None,
-            );
-        }
-        let policy: Option<PathBuf> = section.file("policy");
-        section.not_yet("shadow", "replay the record under the candidate instead");
-        section.not_yet("certificate", "give it a `token`");
-        section.finish();
-        grants.push(GrantConfig {
-            name,
-            server: server.value.to_owned(),
-            token_sha256,
-            policy,
-        });
-    }
-    grants
-}
-
-fn read_token(section: &Section<'_, '_>) -> [u8; 32] {
-    let mut digest = [0; 32];
-    let hint = "`weir token new` makes a token and prints its `sha256`";
-    let Some(token) = section.table("token") else {
-        section.problem("a grant needs `token = { sha256 = \"…\" }`", Some(hint));
-        return digest;
-    };
-    let found = token.needed_string("sha256", hint);
-    if !found.value.is_empty() && hex::decode_to_slice(found.value, &mut digest).is_err() {
-        token.source.problem(
-            &found.span,
-            "`sha256` must be 64 hexadecimal digits",
-            Some(hint.to_owned()),
-        );
-    }
-    token.finish();
-    digest
-}
-
 /// A name that can stand in a path, a file name and a metric.
-fn read_name(section: &Section<'_, '_>, what: &str, found: &Found<&str>) -> Option<String> {
+pub(super) fn read_name(
+    section: &Section<'_, '_>,
+    what: &str,
+    found: &Found<&str>,
+) -> Option<String> {
     let name = found.value;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() {

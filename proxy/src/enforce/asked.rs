@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use weir_policy::{Ask, AskKind, Context, Decision, ENGINE, Object, Value, evaluate};
 use weir_recorder::{Call, Direction, Finish, Outcome};
 
-use super::carry::Tap;
 use super::fresh_call_id;
+use super::tap::Tap;
 use crate::leave::{Leave, Pass};
 use crate::ledger::unrecorded;
 use crate::upstream::{Exchange, MessageKind};

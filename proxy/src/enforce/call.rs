@@ -19,6 +19,8 @@ pub(super) struct Draft<'a> {
     pub(super) envelope: &'a Envelope<'a>,
     pub(super) session: &'a Session,
     pub(super) body: &'a Bytes,
+    /// The digest of what the server said the tool is.
+    pub(super) definition: Option<&'a str>,
 }
 
 impl<'a> Draft<'a> {
@@ -50,6 +52,7 @@ impl<'a> Draft<'a> {
         Call {
             wire_tool: Some(&ask.wire_tool),
             tool: Some(&ask.wire_tool),
+            tool_definition_digest: self.definition,
             arguments,
             arguments_digest: arguments.map(|text| self.key.digest(text.as_bytes())),
             ..self.passing()

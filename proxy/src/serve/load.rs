@@ -7,6 +7,7 @@ use weir_recorder::{Event, EventKind, Recorder};
 
 use super::ServeError;
 use crate::config::Config;
+use crate::definitions::Definitions;
 use crate::gate::{Gate, Served};
 use crate::grants::{Grant, Grants, RefusalBudget};
 use crate::ledger::Folded;
@@ -58,6 +59,7 @@ pub(super) async fn servers(config: &Config) -> Result<Vec<Arc<Served>>, ServeEr
             upstream: Upstream::connect(&server.upstream).await?,
             resolver_digest: resolver.digest().to_string(),
             resolver,
+            definitions: Definitions::default(),
         }));
     }
     Ok(servers)

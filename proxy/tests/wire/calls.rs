@@ -2,8 +2,9 @@
 
 use http_body_util::Full;
 use serde_json::json;
+use weir_policy::Digest;
 
-use crate::rig::{Proxy, Server, TOKEN, call, folder, policy, soon};
+use crate::rig::{Proxy, Server, TOKEN, call, events, folder, policy, soon};
 
 #[tokio::test]
 async fn an_allowed_call_reaches_the_server_byte_for_byte_and_is_in_the_record() {
@@ -26,6 +27,30 @@ async fn an_allowed_call_reaches_the_server_byte_for_byte_and_is_in_the_record()
         ("allow", "vm_list", "ops")
     );
     assert_eq!(row.arguments, r#"{"n":1.50}"#);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_names_the_definition_that_its_caller_was_told() {
+    let server = Server::start().await;
+    let folder = folder(&server.url, &policy());
+    let proxy = Proxy::start(folder.path()).await;
+    proxy.call("vm_list", json!({})).await;
+    for _ in 0..2 {
+        let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+        proxy.post(list).await;
+    }
+    proxy.call("vm_list", json!({})).await;
+    soon(|| proxy.rows().len() == 4).await;
+    let rows = proxy.rows();
+    let defined = Digest::of(br#"{"name":"vm_list"}"#).to_string();
+    assert_eq!(
+        (&*rows[0].definition, &*rows[3].definition),
+        ("", &*defined)
+    );
+    let told = events(folder.path());
+    let told = told.iter().filter(|kind| *kind == "tool_definition");
+    assert_eq!(told.count(), 3, "each tool once, hidden ones included");
     proxy.stop().await;
 }
 

@@ -380,11 +380,12 @@ pub(crate) struct Row {
     pub(crate) outcome: String,
     pub(crate) arguments: String,
     pub(crate) direction: String,
+    pub(crate) definition: String,
 }
 
 /// Every row of the record, sealed or not, in order.
 pub(crate) fn rows(folder: &Path) -> Vec<Row> {
-    const WORDS: [&str; 10] = [
+    const WORDS: [&str; 11] = [
         "method",
         "tool",
         "grant",
@@ -395,6 +396,7 @@ pub(crate) fn rows(folder: &Path) -> Vec<Row> {
         "rule",
         "outcome",
         "direction",
+        "tool_definition_digest",
     ];
     let mut columns = vec!["seq", "arguments"];
     columns.extend(WORDS);
@@ -427,6 +429,7 @@ pub(crate) fn rows(folder: &Path) -> Vec<Row> {
                 rule,
                 outcome,
                 direction,
+                definition,
             ] = WORDS.map(|name| word(name, place));
             let arguments = if arguments.is_valid(place) {
                 arguments.value(place).to_owned()
@@ -446,6 +449,7 @@ pub(crate) fn rows(folder: &Path) -> Vec<Row> {
                 outcome,
                 arguments,
                 direction,
+                definition,
             });
         }
     }

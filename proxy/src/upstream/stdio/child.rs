@@ -267,7 +267,7 @@ async fn watch(
             }
         }
     };
-    signal(group, Signal::Kill); // whatever of its group is left
+    signal(group, Signal::KILL); // whatever of its group is left
     let detail = match ended {
         Ok(status) => format!("the child ended: {status}"),
         Err(fault) => format!("the child cannot be waited for: {fault}"),
@@ -283,7 +283,7 @@ async fn end(
     grace: Duration,
 ) -> std::io::Result<std::process::ExitStatus> {
     // `write` closes stdin.
-    for next in [Signal::Term, Signal::Kill] {
+    for next in [Signal::TERM, Signal::KILL] {
         if let Ok(status) = tokio::time::timeout(grace, process.wait()).await {
             return status;
         }
