@@ -81,6 +81,44 @@ fn blocks(page: &str) -> Vec<Block> {
 }
 
 #[test]
+fn every_place_that_a_page_names_is_there() {
+    const FOLDERS: [&str; 9] = [
+        "policy/",
+        "recorder/",
+        "proxy/",
+        "replay/",
+        "cli/",
+        "corpus/",
+        "benches/",
+        "e2e/",
+        "docs/",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut named = 0;
+    for page in ["README.md", "ARCHITECTURE.md", "docs/figures.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        let folder = root.join(page).parent().unwrap().to_owned();
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            assert!(folder.join(link).exists(), "{page} links to {link}");
+            named += 1;
+        }
+        let places = text.split('`').skip(1).step_by(2);
+        for place in places.filter(|place| FOLDERS.iter().any(|folder| place.starts_with(folder))) {
+            if place.contains(['*', ' ', '<']) {
+                continue;
+            }
+            assert!(root.join(place).exists(), "{page} names {place}");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the pages name places: {named}");
+}
+
+#[test]
 fn every_example_of_the_policy_reference_does_what_the_page_says() {
     let page = page("policy.md");
     let mut policies = BTreeMap::new();

@@ -83,7 +83,8 @@ pub(crate) async fn enforce(
 
     // read
     let Ok(mut place) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
-        return reply::busy();
+        let received_at = gate.ledger.clock().now();
+        return refusal::refuse(gate, &caller, received_at, &Bytes::new(), Refusal::Busy).await;
     };
     let read = read::whole(gate, &head, body).await;
     let received_at = gate.ledger.clock().now();
@@ -117,7 +118,7 @@ pub(crate) async fn enforce(
         // It waits for nothing in particular, maybe for hours: it has a place among the streams.
         match Arc::clone(&gate.streams).try_acquire_owned() {
             Ok(stream) => place = stream,
-            Err(_) => return reply::busy(),
+            Err(_) => return refuse(Refusal::Busy).await,
         }
     }
     let call_id = fresh_call_id(received_at);

@@ -402,7 +402,8 @@ mod tests {
 
     #[test]
     fn a_tool_is_told_as_it_stands() {
-        let told = super::tools(br#"{"result":{"tools":[{"name":"a","d": 1}, {"name":"b"}]}}"#).unwrap();
+        let told =
+            super::tools(br#"{"result":{"tools":[{"name":"a","d": 1}, {"name":"b"}]}}"#).unwrap();
         let pairs: Vec<_> = told.iter().map(|(name, text)| (&**name, &**text)).collect();
         assert_eq!(
             pairs,

@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode};
 use super::carry::{self, Carriage};
 use super::envelope::{accept, caller_key, era_of, without_credentials};
 use super::refusal::{Refusal, refuse};
-use super::{Body, Caller, reply};
+use super::{Body, Caller};
 use crate::gate::Gate;
 use crate::leave::{Leave, Pass};
 use crate::upstream::{Exchange, MessageKind};
@@ -44,7 +44,8 @@ pub(super) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
         .await;
     };
     let Ok(place) = Arc::clone(&gate.streams).try_acquire_owned() else {
-        return reply::busy();
+        let received_at = gate.ledger.clock().now();
+        return refuse(gate, caller, received_at, &Bytes::new(), Refusal::Busy).await;
     };
     let carriage = Carriage {
         leave: Leave::Pass(Pass::for_bare()),

@@ -32,6 +32,8 @@ pub(super) enum Refusal {
     },
     /// The session is not one of this grant's.
     Session { id: Option<String> },
+    /// As many requests are under way as may be; nothing was read.
+    Busy,
 }
 
 impl Refusal {
@@ -44,6 +46,7 @@ impl Refusal {
             Self::Malformed(Malformed { id: Some(_), .. }) => StatusCode::OK,
             Self::Malformed(_) | Self::Disagree { .. } => StatusCode::BAD_REQUEST,
             Self::Session { .. } => StatusCode::NOT_FOUND,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -61,6 +64,7 @@ impl Refusal {
                 era: Era::Legacy, ..
             }
             | Self::Session { .. } => -32600,
+            Self::Busy => -32000,
         }
     }
 
@@ -74,6 +78,7 @@ impl Refusal {
             Self::Malformed(malformed) => malformed.flaw.as_str(),
             Self::Disagree { .. } => "header_mismatch",
             Self::Session { .. } => "session",
+            Self::Busy => "busy",
         }
     }
 
@@ -89,6 +94,7 @@ impl Refusal {
                 format!("the header {header} does not say what the message says")
             }
             Self::Session { .. } => "no such session".to_owned(),
+            Self::Busy => "too many requests are under way".to_owned(),
         }
     }
 
@@ -97,13 +103,18 @@ impl Refusal {
             Self::Malformed(Malformed { id, .. })
             | Self::Disagree { id, .. }
             | Self::Session { id } => id.as_deref(),
-            Self::TooLarge { .. } | Self::Compressed | Self::ContentType | Self::Incomplete => None,
+            Self::TooLarge { .. }
+            | Self::Compressed
+            | Self::ContentType
+            | Self::Incomplete
+            | Self::Busy => None,
         }
     }
 
     fn length(&self, body: &Bytes) -> Option<i64> {
         match self {
             Self::TooLarge { length } => length.and_then(|length| i64::try_from(length).ok()),
+            Self::Busy => None,
             Self::Compressed
             | Self::ContentType
             | Self::Incomplete
@@ -131,7 +142,11 @@ pub(super) async fn refuse(
         .take(gate.ledger.clock().now().0.div_euclid(1_000_000))
     {
         gate.telemetry.suppressed(&caller.grant.name);
-        return reply::slow_down();
+        return if refusal == Refusal::Busy {
+            reply::busy()
+        } else {
+            reply::slow_down()
+        };
     }
     let text = refusal.text();
     let call = Call {
@@ -154,6 +169,9 @@ pub(super) async fn refuse(
     } else {
         text
     };
+    if refusal == Refusal::Busy {
+        return reply::busy();
+    }
     reply::error(refusal.status(), refusal.id(), refusal.code(), &text)
 }
 

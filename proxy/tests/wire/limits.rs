@@ -98,3 +98,32 @@ async fn a_restart_gives_nobody_a_fresh_budget() {
     }
     proxy.stop().await;
 }
+
+#[tokio::test]
+async fn a_request_too_many_is_told_so_and_leaves_a_row() {
+    let server = Server::start().await;
+    let folder = folder(&server.url, &policy());
+    let config = folder.path().join("weir.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("[limits]", "[limits]\nin_flight_max = 1");
+    std::fs::write(&config, text).unwrap();
+    let proxy = Arc::new(Proxy::start(folder.path()).await);
+    let slow = {
+        let proxy = Arc::clone(&proxy);
+        tokio::spawn(async move { proxy.call("slow", json!({})).await })
+    };
+    server.arrived.notified().await;
+    let refused = proxy.call("vm_list", json!({})).await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.headers["retry-after"], "1");
+    server.go_on.notify_one();
+    assert_eq!(slow.await.unwrap().status, 200);
+    assert_eq!(server.tools(), ["slow"]);
+    let rows = proxy.rows();
+    let refused: Vec<_> = rows.iter().map(|row| &*row.rule).collect();
+    assert_eq!(refused, ["", "(malformed)"]);
+    let metrics = proxy.admin("/metrics").await;
+    assert!(metrics.contains(r#"reason="busy""#), "{metrics}");
+    let proxy = Arc::into_inner(proxy).unwrap();
+    proxy.stop().await;
+}
