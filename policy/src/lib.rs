@@ -62,6 +62,7 @@ mod reading;
 mod resolver;
 mod risk;
 mod rules;
+mod short;
 mod strict;
 mod text;
 mod value;

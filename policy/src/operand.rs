@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::number::Decimal;
+use crate::short::same;
 use crate::{Number, Value};
 
 /// A JSON value of a policy.
@@ -65,7 +66,7 @@ impl Operand {
             (Self::Null, Value::Null) => true,
             (Self::Bool(a), Value::Bool(b)) => a == b,
             (Self::Number(a), Value::Number(b)) => a.compare(b) == Some(Ordering::Equal),
-            (Self::String(a), Value::String(b)) => **a == **b,
+            (Self::String(a), Value::String(b)) => same(a.as_bytes(), b.as_bytes()),
             (Self::Array(a), Value::Array(b)) => {
                 a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.equals(b))
             }

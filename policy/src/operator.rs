@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use regex::Regex;
 
-use crate::Value;
 use crate::glob::Glob;
 use crate::number::Decimal;
 use crate::operand::{Kind, Operand};
+use crate::short::same;
+use crate::{Number, Value};
 
 /// What a condition says of a value. Within a predicate `False` beats `Mismatch` beats `True`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +60,31 @@ pub(crate) enum Type {
 }
 
 impl Operator {
-    /// What the operator says of a value; `None` is a missing one.
+    /// What the operator says of a missing value.
     #[inline]
-    pub(crate) fn ask(&self, value: Option<&Value<'_>>) -> Truth {
-        let Some(value) = value else {
-            return Truth::from(matches!(self, Self::Exists(false)));
-        };
+    pub(crate) fn ask_missing(&self) -> Truth {
+        Truth::from(matches!(self, Self::Exists(false)))
+    }
+
+    /// What the operator says of a value. The commonest questions are answered where they are asked.
+    #[expect(
+        clippy::inline_always,
+        reason = "the hot path: a call costs more than the comparison"
+    )]
+    #[inline(always)]
+    pub(crate) fn ask(&self, value: &Value<'_>) -> Truth {
+        match (self, value) {
+            (Self::Equal(Operand::Bool(operand)), Value::Bool(value)) => (operand == value).into(),
+            (Self::Equal(Operand::String(operand)), Value::String(value)) => {
+                same(operand.as_bytes(), value.as_bytes()).into()
+            }
+            (Self::Type(Type::Of(kind)), _) => (Kind::of(value) == *kind).into(),
+            (Self::Type(Type::Integer), Value::Number(Number::Integer(_))) => Truth::True,
+            _ => self.ask_any(value),
+        }
+    }
+
+    fn ask_any(&self, value: &Value<'_>) -> Truth {
         match self {
             Self::Equal(operand) => equals(operand, value),
             Self::NotEqual(operand) => negate(equals(operand, value)),
@@ -112,7 +132,7 @@ impl Type {
     fn is_of(self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Self::Integer, Value::Number(number)) => {
-                matches!(number, crate::Number::Integer(_))
+                matches!(number, Number::Integer(_))
                     || Decimal::of(number).is_some_and(|number| number.is_integer())
             }
             (Self::Integer, _) => false,

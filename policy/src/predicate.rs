@@ -57,6 +57,7 @@ impl Predicate {
 }
 
 impl Condition {
+    #[inline]
     pub(crate) fn ask(
         &self,
         quantifier: Quantifier,
@@ -66,28 +67,45 @@ impl Condition {
         if self.path.root == Root::Arguments {
             return self.walk(quantifier, arguments, &self.path.steps);
         }
-        self.operator.ask(self.path.root.fact(facts).as_ref())
+        self.ask_fact(facts)
     }
 
+    /// Apart from the walk into the arguments, which most conditions are, so that it needs few registers.
+    #[inline(never)]
+    fn ask_fact(&self, facts: &Facts<'_>) -> Truth {
+        match self.path.root.fact(facts) {
+            Some(fact) => self.operator.ask(&fact),
+            None => self.operator.ask_missing(),
+        }
+    }
+
+    #[inline]
     fn walk(&self, quantifier: Quantifier, mut value: &Value<'_>, mut steps: &[Step]) -> Truth {
         while let Some((step, rest)) = steps.split_first() {
-            match (step, value) {
-                (Step::Key(key, index), _) => match child(value, key, *index) {
-                    Some(next) => value = next,
-                    None => return self.missing(quantifier, rest),
-                },
-                (Step::Each, Value::Array(items)) => {
-                    let truths = items.iter().map(|item| self.walk(quantifier, item, rest));
-                    return match quantifier {
-                        Quantifier::Every => every(truths),
-                        Quantifier::Any => any(truths),
-                    };
-                }
-                (Step::Each, _) => return self.missing(quantifier, steps),
+            let Step::Key(key, index) = step else {
+                return self.each(quantifier, value, steps);
+            };
+            match child(value, key, *index) {
+                Some(next) => value = next,
+                None => return self.missing(quantifier, rest),
             }
             steps = rest;
         }
-        self.operator.ask(Some(value))
+        self.operator.ask(value)
+    }
+
+    /// At a `*`: what is said of the elements, all of them together. Apart from [`Condition::walk`], since few
+    /// paths have one.
+    #[inline(never)]
+    fn each(&self, quantifier: Quantifier, value: &Value<'_>, steps: &[Step]) -> Truth {
+        let (Value::Array(items), Some((_, rest))) = (value, steps.split_first()) else {
+            return self.missing(quantifier, steps);
+        };
+        let truths = items.iter().map(|item| self.walk(quantifier, item, rest));
+        match quantifier {
+            Quantifier::Every => every(truths),
+            Quantifier::Any => any(truths),
+        }
     }
 
     /// The path ends before its last step. Where elements were to come, `require` misses its "at least one".
@@ -95,6 +113,6 @@ impl Condition {
         if quantifier == Quantifier::Every && rest.contains(&Step::Each) {
             return Truth::False;
         }
-        self.operator.ask(None)
+        self.operator.ask_missing()
     }
 }

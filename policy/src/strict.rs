@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::malformed::Flaw;
+use crate::short::same;
 use crate::{Number, Object, Value};
 
 /// Objects and arrays may be nested this deep.
@@ -424,7 +425,11 @@ impl Object<'_> {
     /// Whether `key` is already there; only asked while the object is small.
     #[inline]
     pub(crate) fn repeats(&self, key: &str) -> bool {
-        self.0.len() < SCAN_MAX && self.0.iter().any(|(k, _)| k == key)
+        self.0.len() < SCAN_MAX
+            && self
+                .0
+                .iter()
+                .any(|(k, _)| same(k.as_bytes(), key.as_bytes()))
     }
 
     /// Whether an object that outgrew the scan has a key twice.

@@ -4,6 +4,8 @@ mod json;
 
 use std::borrow::Cow;
 
+use crate::short::same;
+
 /// A JSON value. Strings borrow from the message unless they held an escape.
 // The tag is a whole word: with a byte for it, values are moved in pieces that do not line up with how they
 // were written, and reading a message took a third longer.
@@ -39,8 +41,15 @@ pub struct Object<'a>(pub(crate) Vec<(Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Object<'a> {
     /// The value of `key`, if present.
+    #[expect(
+        clippy::inline_always,
+        reason = "the hot path: most objects hold two members, and a call costs as much as both"
+    )]
+    #[inline(always)]
     pub fn get(&self, key: &str) -> Option<&Value<'a>> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
+        let mut members = self.0.iter();
+        let member = members.find(|(k, _)| same(k.as_bytes(), key.as_bytes()));
+        member.map(|(_, value)| value)
     }
 
     /// The members in order.
