@@ -5,12 +5,13 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
+mod holders;
 mod store;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use self::store::{Claim, Handle, Store};
+use self::store::{Claim, Counter, Handle, Store};
 use crate::evaluate::{Admission, Demand, Hearing, Judged};
 use crate::explain::{Unwatched, Watch};
 use crate::few::Few;
@@ -84,6 +85,17 @@ enum Source {
     Claimed(Option<Handle>, Claim),
 }
 
+/// What a call asks of one limit, and the counter as it is.
+#[derive(Clone, Copy)]
+struct Found {
+    /// What the call takes; without an amount no counter is asked.
+    amount: u128,
+    used: u128,
+    counter: Option<Handle>,
+    /// Whether the counter counts something, and against the capacity of the caller's grant.
+    is_held: bool,
+}
+
 /// Why a limit refuses.
 struct Refusal {
     reason: Reason,
@@ -129,27 +141,15 @@ impl Counters {
         watch: &mut impl Watch,
     ) -> Judgement {
         self.begin(at);
-        if let Some(demand) = hearing.only_demand()
-            && let Some(reservation) = self.take_held(&demand, hearing.facts, at, watch)
-        {
-            return Judgement {
-                decision: Decision::allow(),
-                reservation: Some(reservation),
-            };
+        let facts = hearing.facts;
+        if let Some(demand) = hearing.only_demand() {
+            return self.settle_only(&demand, facts, at, watch);
         }
-        let asked = hearing.demands(|demand| self.ask(&demand, hearing.facts, at, watch));
+        let asked = hearing.demands(|demand| self.ask(&demand, facts, at, watch));
         if let Err(decision) = asked.and_then(|()| hearing.approve(watch)) {
             return Judgement::denied(decision);
         }
-        let reservation = if self.pendings.is_empty() {
-            None
-        } else {
-            Some(self.take(hearing.facts, at))
-        };
-        Judgement {
-            decision: Decision::allow(),
-            reservation,
-        }
+        Judgement::allowed(self.take_pendings(facts, at))
     }
 
     /// Takes what a call takes, beyond every `max`: for calls of which the log says that they were
@@ -170,8 +170,12 @@ impl Counters {
         let hearing = admission.hearing();
         self.begin(at);
         let Ok(()) = hearing.demands(|demand| {
-            if let Ok((amount @ 1.., hash, counter)) = self.find(&demand, hearing.facts) {
-                self.claim(&demand, hearing.facts, amount, hash, counter);
+            match self.find(&demand, hearing.facts, at) {
+                Ok(found) if found.amount > 0 => match found.held() {
+                    Some(handle) => self.join(handle, found.amount),
+                    None => self.claim(&demand, hearing.facts, found),
+                },
+                Ok(_) | Err(_) => {}
             }
             Ok::<(), Infallible>(())
         });
@@ -231,31 +235,37 @@ impl Counters {
         }
     }
 
-    /// Takes from the only limit of a call at once, in the common case that it has room and its counter
-    /// is the grant's own; `None` leaves every other case to the long way.
+    /// Settles a call with one limit and nobody to ask: what its grant holds is taken from at once.
     #[inline(always)]
-    fn take_held(
+    fn settle_only(
         &mut self,
         demand: &Demand<'_>,
         facts: &Facts<'_>,
         at: Micros,
         watch: &mut impl Watch,
-    ) -> Option<Reservation> {
-        let (amount @ 1.., _, Some(counter)) = self.find(demand, facts).ok()? else {
-            return None;
-        };
-        let tally = &mut self.store.get_mut(counter)?.tally;
-        let used = tally.used(at);
-        let has_room = used.saturating_add(amount) <= demand.limit.ceiling();
-        if used == 0 || !has_room || demand.limit.scope != Scope::Grant {
-            return None;
+    ) -> Judgement {
+        let found = self.find(demand, facts, at);
+        if let Ok(found) = found
+            && let Some(counter) = found.held()
+            && found.fits(demand.limit)
+        {
+            if let Some(held) = self.store.get_mut(counter) {
+                held.tally.count(at, found.amount);
+            }
+            watch.limit(demand, found.count(), None);
+            let taken = Taken {
+                counter,
+                amount: found.amount,
+            };
+            return Judgement::allowed(Some(Reservation {
+                at,
+                taken: Few::One([taken]),
+            }));
         }
-        tally.add(at, amount);
-        watch.limit(demand, Count { used, amount }, None);
-        Some(Reservation {
-            at,
-            taken: Few::One([Taken { counter, amount }]),
-        })
+        match self.note(demand, facts, found, at, watch) {
+            Ok(()) => Judgement::allowed(self.take_pendings(facts, at)),
+            Err(decision) => Judgement::denied(decision),
+        }
     }
 
     /// Asks one limit; takes nothing yet.
@@ -267,76 +277,95 @@ impl Counters {
         at: Micros,
         watch: &mut impl Watch,
     ) -> Result<(), Decision> {
-        match self.find_room(demand, facts, at) {
-            Ok(count) => {
-                watch.limit(demand, count, None);
-                Ok(())
-            }
-            Err(refusal) => {
-                watch.limit(demand, refusal.count, Some(refusal.reason));
-                Err(refusal.decision(demand.limit))
-            }
+        let found = self.find(demand, facts, at);
+        if let Ok(found) = found
+            && let Some(counter) = found.held()
+            && found.fits(demand.limit)
+        {
+            self.join(counter, found.amount);
+            watch.limit(demand, found.count(), None);
+            return Ok(());
         }
+        self.note(demand, facts, found, at, watch)
     }
 
-    #[inline(always)]
-    fn find_room(
+    /// What is left of a limit's answers: it refuses, the call takes nothing, or a counter comes to the
+    /// grant with it.
+    #[inline(never)]
+    fn note(
         &mut self,
         demand: &Demand<'_>,
         facts: &Facts<'_>,
+        found: Result<Found, Uncountable>,
         at: Micros,
-    ) -> Result<Count, Refusal> {
-        let limit = demand.limit;
-        let (amount, hash, handle) = self.find(demand, facts)?;
-        if amount == 0 {
-            return Ok(Count::default());
-        }
-        let mut counter = handle.and_then(|handle| self.store.get_mut(handle));
-        let used = counter.as_mut().map_or(0, |counter| counter.tally.used(at));
-        let (count, ceiling) = (Count { used, amount }, limit.ceiling());
-        if used.saturating_add(amount) > ceiling {
-            let retry_after_ms =
-                counter.and_then(|counter| counter.tally.retry_after_ms(at, amount, ceiling));
-            return Err(Refusal {
-                reason: Reason::LimitExceeded,
-                count,
-                retry_after_ms,
-            });
-        }
-        let holder = counter.map(|counter| counter.holder);
-        // a key that names its grant is held by it
-        let is_held = used > 0
-            && (limit.scope == Scope::Grant
-                || holder == Some(self.store.grant(facts.context.grant)));
-        match handle {
-            Some(handle) if is_held => self.join(handle, amount),
-            _ => {
-                self.claim(demand, facts, amount, hash, handle);
-                if !self.has_capacity(facts, at) {
-                    return Err(Refusal {
-                        reason: Reason::CounterCapacity,
-                        count,
-                        retry_after_ms: None,
-                    });
+        watch: &mut impl Watch,
+    ) -> Result<(), Decision> {
+        let refusal = match found {
+            Err(uncountable) => Refusal::from(uncountable),
+            Ok(found) if !found.fits(demand.limit) => self.exceeded(demand.limit, found, at),
+            Ok(found) => {
+                if found.amount > 0 {
+                    self.claim(demand, facts, found);
+                }
+                if found.amount == 0 || self.has_capacity(facts, at) {
+                    watch.limit(demand, found.count(), None);
+                    return Ok(());
+                }
+                Refusal {
+                    reason: Reason::CounterCapacity,
+                    count: found.count(),
+                    retry_after_ms: None,
                 }
             }
-        }
-        Ok(count)
+        };
+        watch.limit(demand, refusal.count, Some(refusal.reason));
+        Err(refusal.decision(demand.limit))
     }
 
-    /// What the call takes from a limit, and the counter with its hash. The key is left in `values`.
+    fn exceeded(&self, limit: &Limit, found: Found, at: Micros) -> Refusal {
+        let counter = found.counter.and_then(|handle| self.store.get(handle));
+        let retry = |counter: &Counter| {
+            let tally = &counter.tally;
+            tally.retry_after_ms(at, found.amount, limit.ceiling())
+        };
+        Refusal {
+            reason: Reason::LimitExceeded,
+            count: found.count(),
+            retry_after_ms: counter.and_then(retry),
+        }
+    }
+
+    /// What the call takes from a limit, and the counter it asks.
     #[inline(always)]
     fn find(
         &mut self,
         demand: &Demand<'_>,
         facts: &Facts<'_>,
-    ) -> Result<(u128, u64, Option<Handle>), Uncountable> {
-        let key = demand
-            .limit
-            .key(facts, demand.arguments, &mut self.values)?;
-        let amount = demand.limit.amount(facts, demand.arguments)?;
-        let hash = self.store.hash(&key);
-        Ok((amount, hash, self.store.find(hash, &key)))
+        at: Micros,
+    ) -> Result<Found, Uncountable> {
+        let limit = demand.limit;
+        let mut key = limit.blank_key();
+        limit.fill(&mut key, facts, demand.arguments, &mut self.values)?;
+        let amount = limit.amount(facts, demand.arguments)?;
+        let mut found = Found {
+            amount,
+            used: 0,
+            counter: None,
+            is_held: false,
+        };
+        if amount == 0 {
+            return Ok(found);
+        }
+        if let Some(counter) = self.store.find(&key) {
+            found.used = counter.tally.used(at);
+            found.counter = Some(counter.handle);
+            let holder = counter.holder;
+            // a key that names its grant is held by it
+            found.is_held = found.used > 0
+                && (limit.scope == Scope::Grant
+                    || self.store.holders.is(holder, facts.context.grant));
+        }
+        Ok(found)
     }
 
     /// Takes from a counter that the grant holds. Limits with equal keys take once: the larger amount.
@@ -354,18 +383,17 @@ impl Counters {
 
     /// Takes from a counter that comes to the grant with this call.
     #[cold]
-    fn claim(
-        &mut self,
-        demand: &Demand<'_>,
-        facts: &Facts<'_>,
-        amount: u128,
-        hash: u64,
-        counter: Option<Handle>,
-    ) {
+    fn claim(&mut self, demand: &Demand<'_>, facts: &Facts<'_>, found: Found) {
+        let Found {
+            amount, counter, ..
+        } = found;
         let limit = demand.limit;
-        let Ok(key) = limit.key(facts, demand.arguments, &mut self.values) else {
+        let mut key = limit.blank_key();
+        let filled = limit.fill(&mut key, facts, demand.arguments, &mut self.values);
+        if filled.is_err() {
             return;
-        };
+        }
+        let hash = self.store.hash(&key);
         let keys = &self.keys;
         let same = |earlier: &&mut Pending| match &earlier.source {
             Source::Held(_) => false,
@@ -399,10 +427,10 @@ impl Counters {
     /// Whether the grant may hold the keys that come to it with this call.
     #[cold]
     fn has_capacity(&mut self, facts: &Facts<'_>, at: Micros) -> bool {
-        let grant = self.store.grant(facts.context.grant);
+        let grant = self.store.holders.number(facts.context.grant);
         let is_claim = |pending: &&Pending| matches!(pending.source, Source::Claimed(..));
         let claims = self.pendings.iter().filter(is_claim).count();
-        if self.store.held(grant) + claims > self.keys_per_grant_max {
+        if self.store.holders.held(grant) + claims > self.keys_per_grant_max {
             self.store.sweep(at);
             for pending in &mut self.pendings {
                 if let Source::Claimed(counter, _) = &mut pending.source {
@@ -410,10 +438,18 @@ impl Counters {
                 }
             }
         }
-        self.store.held(grant) + claims <= self.keys_per_grant_max
+        self.store.holders.held(grant) + claims <= self.keys_per_grant_max
     }
 
+    /// Takes what was noted, if anything was.
     #[inline(always)]
+    fn take_pendings(&mut self, facts: &Facts<'_>, at: Micros) -> Option<Reservation> {
+        if self.pendings.is_empty() {
+            return None;
+        }
+        Some(self.take(facts, at))
+    }
+
     fn take(&mut self, facts: &Facts<'_>, at: Micros) -> Reservation {
         let (keys, store) = (&self.keys, &mut self.store);
         let taken = Few::map(&self.pendings, |pending| {
@@ -443,7 +479,7 @@ fn hold(
     facts: &Facts<'_>,
     at: Micros,
 ) -> Handle {
-    let grant = store.grant(facts.context.grant);
+    let grant = store.holders.number(facts.context.grant);
     let counter = match counter {
         Some(counter) => {
             store.pass(counter, grant);
@@ -459,6 +495,27 @@ fn hold(
     // what it counts from now on ends no sooner than a window that begins now
     store.note_end(claim.window.first_end(at));
     counter
+}
+
+impl Found {
+    /// The counter, if the caller's grant holds it: nothing has to be noted before it is taken from.
+    #[inline(always)]
+    fn held(self) -> Option<Handle> {
+        self.counter.filter(|_| self.is_held)
+    }
+
+    /// Whether the limit has room for what the call takes; nothing always fits.
+    #[inline(always)]
+    fn fits(self, limit: &Limit) -> bool {
+        self.amount == 0 || self.used.saturating_add(self.amount) <= limit.ceiling()
+    }
+
+    fn count(self) -> Count {
+        Count {
+            used: self.used,
+            amount: self.amount,
+        }
+    }
 }
 
 impl Refusal {

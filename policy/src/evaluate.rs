@@ -8,6 +8,8 @@
 
 use std::convert::Infallible;
 
+use smallvec::SmallVec;
+
 use crate::counters::Count;
 use crate::explain::{Stage, Unwatched, Watch};
 use crate::limit::Limit;
@@ -34,7 +36,7 @@ pub enum Evaluation<'a> {
 pub struct Admission<'a> {
     rules: &'a Rules,
     facts: Facts<'a>,
-    judged: Vec<Judged<'a>>,
+    judged: SmallVec<[Judged<'a>; 2]>,
 }
 
 /// A call and the rules of each of its readings: borrowed, so that nothing is moved while it is judged.

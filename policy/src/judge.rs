@@ -18,6 +18,18 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    #[expect(
+        clippy::inline_always,
+        reason = "the hot path: it is large, and must not be moved"
+    )]
+    #[inline(always)]
+    pub(crate) fn allowed(reservation: Option<Reservation>) -> Self {
+        Self {
+            decision: Decision::allow(),
+            reservation,
+        }
+    }
+
     pub(crate) fn denied(decision: Decision) -> Self {
         Self {
             decision,

@@ -6,13 +6,14 @@
 )]
 
 use std::fmt::Write as _;
-use std::hash::Hasher;
+use std::hash::{BuildHasher, Hasher as _};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::limit::Scope;
 use crate::number::Decimal;
+use crate::short::same;
 use crate::window::Window;
 use crate::{Number, Object, Value};
 
@@ -94,16 +95,19 @@ pub(crate) struct Key<'k> {
 }
 
 impl Key<'_> {
+    /// For finding. Every part is hashed by itself, so that the processor need not do one after the other.
     #[inline(always)]
-    pub(crate) fn hash(&self, mut hasher: impl Hasher) -> u64 {
-        hasher.write_u64(self.head.mark);
-        for name in self.names {
-            hasher.write(name.as_bytes());
-        }
-        if !self.values.is_empty() {
-            hasher.write(self.values);
-        }
-        hasher.finish()
+    pub(crate) fn hash(&self, state: &impl BuildHasher) -> u64 {
+        let [place, holder, tool] = self.names;
+        let names = hash_part(state, place.as_bytes())
+            ^ hash_part(state, holder.as_bytes()).rotate_left(21)
+            ^ hash_part(state, tool.as_bytes()).rotate_left(42);
+        let values = if self.values.is_empty() {
+            0
+        } else {
+            hash_part(state, self.values).rotate_left(11)
+        };
+        self.head.mark ^ names ^ values
     }
 
     /// Appends the rest of the key, after its head, as it is kept.
@@ -153,31 +157,23 @@ impl Key<'_> {
     }
 }
 
-/// Equality of short texts without a call: eight bytes at a time, the last eight overlapping.
 #[inline(always)]
-fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a_end), Some(b_end)) => {
-            let (a_whole, b_whole) = (a.as_chunks::<8>().0, b.as_chunks::<8>().0);
-            a_end == b_end && a_whole.iter().zip(b_whole).all(|(a, b)| a == b)
-        }
-        _ => a.iter().zip(b).all(|(a, b)| a == b),
-    }
+fn hash_part(state: &impl BuildHasher, part: &[u8]) -> u64 {
+    let mut hasher = state.build_hasher();
+    hasher.write(part);
+    hasher.finish()
 }
 
-/// Whether a name is kept as its hash.
+/// Whether a name of this length is kept as its hash.
 #[inline(always)]
-pub(crate) fn is_long(name: &str) -> bool {
-    name.len() > PART_BYTES_MAX
+pub(crate) fn is_long(length: usize) -> bool {
+    length > PART_BYTES_MAX
 }
 
 /// Long names stand among the values instead, as their hash.
 #[cold]
 pub(crate) fn shorten(names: &mut [&str; 3], values: &mut Vec<u8>) {
-    for name in names.iter_mut().filter(|name| is_long(name)) {
+    for name in names.iter_mut().filter(|name| is_long(name.len())) {
         values.push(LONG);
         values.extend_from_slice(&Sha256::digest(*name));
         *name = "";

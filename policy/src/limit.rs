@@ -172,17 +172,46 @@ impl Limit {
 
     /// The key of the counter that a call asks. `values` gets what must be written down for it: the
     /// `per` values, and names too long to keep.
+    ///
+    /// It is built where the caller has it: moving it costs more than looking it up.
     #[inline(always)]
-    pub(crate) fn key<'k>(
+    pub(crate) fn fill<'k>(
         &'k self,
+        key: &mut Key<'k>,
         facts: &Facts<'k>,
         arguments: &Value<'_>,
         values: &'k mut Vec<u8>,
-    ) -> Result<Key<'k>, Uncountable> {
+    ) -> Result<(), Uncountable> {
+        key.names = self.names(facts);
+        // no name is longer than all of them together
+        if !self.per.is_empty() || is_long(key.names.iter().map(|name| name.len()).sum()) {
+            self.write_values(&mut key.names, facts, arguments, values)?;
+            key.values = values;
+        }
+        Ok(())
+    }
+
+    /// A key of this limit that has yet to be filled.
+    #[inline(always)]
+    pub(crate) fn blank_key(&self) -> Key<'_> {
+        Key {
+            head: &self.head,
+            names: [""; 3],
+            values: &[],
+        }
+    }
+
+    #[inline(never)]
+    fn write_values(
+        &self,
+        names: &mut [&str; 3],
+        facts: &Facts<'_>,
+        arguments: &Value<'_>,
+        values: &mut Vec<u8>,
+    ) -> Result<(), Uncountable> {
         values.clear();
-        let mut names = self.names(facts);
-        if names.iter().any(|name| is_long(name)) {
-            shorten(&mut names, values);
+        if names.iter().any(|name| is_long(name.len())) {
+            shorten(names, values);
         }
         for path in &self.per {
             match path.find(facts, arguments).value() {
@@ -190,10 +219,6 @@ impl Limit {
                 Some(value) => push_value(values, value),
             }
         }
-        Ok(Key {
-            head: &self.head,
-            names,
-            values,
-        })
+        Ok(())
     }
 }

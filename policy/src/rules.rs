@@ -5,10 +5,11 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 use crate::Verdict;
 use crate::calendar::Calendar;
@@ -16,6 +17,7 @@ use crate::glob::Glob;
 use crate::limit::Limit;
 use crate::predicate::Predicate;
 use crate::problem::Span;
+use crate::short::same;
 
 /// What a document says.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub(crate) struct Rules {
     pub(crate) tools: Vec<Arc<ToolRules>>,
     /// The entries of `hide`, in the order of the document.
     pub(crate) hide: Vec<Hide>,
-    names: HashMap<Box<str>, Name, RandomState>,
+    names: HashMap<Word, Name, RandomState>,
     /// Longest first, equal lengths by code point.
     globs: Vec<(Glob, Arc<ToolRules>)>,
     hide_globs: Vec<Glob>,
@@ -52,7 +54,35 @@ pub(crate) struct Hide {
     pub(crate) span: Span,
 }
 
-/// A name that stands literally in the document.
+/// A name as a key: hashed and compared as the short text it nearly always is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Word(Box<str>);
+
+/// A name that is looked up.
+struct Sought<'a>(&'a str);
+
+impl Hash for Word {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Sought(&self.0).hash(state);
+    }
+}
+
+impl Hash for Sought<'_> {
+    #[inline(always)]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // nothing follows that could be taken for part of it
+        state.write(self.0.as_bytes());
+    }
+}
+
+impl Equivalent<Word> for Sought<'_> {
+    #[inline(always)]
+    fn equivalent(&self, word: &Word) -> bool {
+        same(self.0.as_bytes(), word.0.as_bytes())
+    }
+}
+
+/// What the document says of a name that stands in it literally.
 #[derive(Debug, Clone, Default)]
 struct Name {
     hidden: bool,
@@ -89,7 +119,7 @@ impl Rules {
         };
         for hide in rules.hide.iter().filter(|hide| hide.glob.is_none()) {
             rules.names.insert(
-                hide.key.clone(),
+                Word(hide.key.clone()),
                 Name {
                     hidden: true,
                     rules: None,
@@ -104,7 +134,7 @@ impl Rules {
                 continue;
             }
             let hidden = rules.hide_globs.iter().any(|glob| glob.reaches(&tool.key));
-            let name = rules.names.entry(tool.key.clone()).or_default();
+            let name = rules.names.entry(Word(tool.key.clone())).or_default();
             name.hidden |= hidden;
             name.rules = Some(tool);
         }
@@ -121,7 +151,7 @@ impl Rules {
     /// Where `name` stands.
     #[inline(always)]
     pub(crate) fn stand(&self, name: &str) -> Standing<'_> {
-        match self.names.get(name) {
+        match self.names.get(&Sought(name)) {
             Some(Name { hidden, rules }) => Standing {
                 hidden: *hidden,
                 rules: rules.as_deref(),

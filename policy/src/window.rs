@@ -83,6 +83,12 @@ impl Tally {
     #[inline]
     pub(crate) fn add(&mut self, at: Micros, amount: u128) {
         self.roll(at);
+        self.count(at, amount);
+    }
+
+    /// As [`Tally::add`], where it was just asked what is used at `at`.
+    #[inline]
+    pub(crate) fn count(&mut self, at: Micros, amount: u128) {
         match self {
             Self::Fixed { count, .. } => *count = count.saturating_add(amount),
             Self::Sliding { marks, sum, .. } => {
@@ -164,14 +170,16 @@ impl Tally {
                     *count = 0;
                 }
             }
-            Self::Sliding { micros, marks, sum } => {
-                let past = at.0.saturating_sub(*micros);
-                while let Some(oldest) = marks.front().filter(|mark| mark.at <= past) {
-                    *sum = sum.saturating_sub(oldest.amount);
-                    marks.pop_front();
-                }
-            }
+            Self::Sliding { micros, marks, sum } => slide(marks, sum, at.0.saturating_sub(*micros)),
         }
+    }
+}
+
+/// Forgets the marks up to `past`.
+fn slide(marks: &mut VecDeque<Mark>, sum: &mut u128, past: i64) {
+    while let Some(oldest) = marks.front().filter(|mark| mark.at <= past) {
+        *sum = sum.saturating_sub(oldest.amount);
+        marks.pop_front();
     }
 }
 

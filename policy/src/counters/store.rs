@@ -5,12 +5,12 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
+use super::holders::Holders;
 use crate::Micros;
 use crate::key::{Key, Sealed};
 use crate::window::{Tally, Window};
@@ -23,9 +23,7 @@ pub(super) struct Store {
     index: HashTable<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    grants: HashMap<Box<str>, u32, RandomState>,
-    /// How many counters each grant holds, ended ones that are not yet swept included.
-    held: Vec<usize>,
+    pub(super) holders: Holders,
     /// No counter ends before this.
     first_end: i64,
 }
@@ -33,13 +31,15 @@ pub(super) struct Store {
 /// A place for a counter; a new generation for each counter that lives there.
 #[derive(Debug, Clone, Default)]
 struct Slot {
+    /// Of the counter's key; means nothing without one.
+    hash: u64,
     generation: u32,
     counter: Option<Counter>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Counter {
-    hash: u64,
+    pub(super) handle: Handle,
     pub(super) head: Arc<Sealed>,
     /// The key after its head.
     pub(super) rest: Box<[u8]>,
@@ -72,25 +72,36 @@ impl Store {
 
     #[inline(always)]
     pub(super) fn hash(&self, key: &Key<'_>) -> u64 {
-        key.hash(self.hasher.build_hasher())
+        key.hash(&self.hasher)
     }
 
-    /// The counter of `key`, if there is one. Allocates nothing.
-    #[inline(always)]
-    pub(super) fn find(&self, hash: u64, key: &Key<'_>) -> Option<Handle> {
-        let is_key = |slot: &u32| {
-            self.at(*slot)
-                .is_some_and(|counter| key.is(&counter.head, &counter.rest))
+    /// The counter of `key`, if there is one. Allocates nothing. Never inlined: alone it needs few enough
+    /// registers.
+    #[inline(never)]
+    pub(super) fn find(&mut self, key: &Key<'_>) -> Option<&mut Counter> {
+        let hash = self.hash(key);
+        let slots = &self.slots;
+        let has_hash = |slot: &u32| {
+            slots
+                .get(*slot as usize)
+                .is_some_and(|slot| slot.hash == hash)
         };
-        let slot = *self.index.find(hash, is_key)?;
-        Some(Handle {
-            slot,
-            generation: self.slots.get(slot as usize)?.generation,
-        })
+        let mut slot = *self.index.find(hash, has_hash)?;
+        if !slots.get(slot as usize)?.is(key) {
+            slot = self.find_exactly(hash, key)?;
+        }
+        self.slots.get_mut(slot as usize)?.counter.as_mut()
     }
 
-    fn at(&self, slot: u32) -> Option<&Counter> {
-        self.slots.get(slot as usize)?.counter.as_ref()
+    /// As [`Store::find`] where another key has the same hash.
+    #[cold]
+    fn find_exactly(&self, hash: u64, key: &Key<'_>) -> Option<u32> {
+        let is_key = |slot: &u32| {
+            self.slots
+                .get(*slot as usize)
+                .is_some_and(|slot| slot.is(key))
+        };
+        self.index.find(hash, is_key).copied()
     }
 
     pub(super) fn get(&self, handle: Handle) -> Option<&Counter> {
@@ -119,28 +130,27 @@ impl Store {
             self.slots.len() as u32 - 1
         });
         let hash = claim.hash;
-        let (head, tally) = (Arc::clone(&claim.head), Tally::new(claim.window, at));
-        let counter = Counter {
-            hash,
-            head,
-            rest: rest.into(),
-            holder,
-            tally,
+        let mut handle = Handle {
+            slot,
+            generation: 0,
         };
-        let mut generation = 0;
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            place.counter = Some(counter);
-            generation = place.generation;
+            handle.generation = place.generation;
+            place.hash = hash;
+            place.counter = Some(Counter {
+                handle,
+                head: Arc::clone(&claim.head),
+                rest: rest.into(),
+                holder,
+                tally: Tally::new(claim.window, at),
+            });
         }
         let slots = &self.slots;
         self.index.insert_unique(hash, slot, |slot| {
-            slots
-                .get(*slot as usize)
-                .and_then(|slot| slot.counter.as_ref())
-                .map_or(0, |counter| counter.hash)
+            slots.get(*slot as usize).map_or(0, |slot| slot.hash)
         });
-        self.hold(holder);
-        Handle { slot, generation }
+        self.holders.hold(holder);
+        handle
     }
 
     pub(super) fn remove(&mut self, handle: Handle) {
@@ -157,11 +167,11 @@ impl Store {
         self.free.push(handle.slot);
         if let Ok(entry) = self
             .index
-            .find_entry(counter.hash, |slot| *slot == handle.slot)
+            .find_entry(slot.hash, |slot| *slot == handle.slot)
         {
             entry.remove();
         }
-        self.release(counter.holder);
+        self.holders.release(counter.holder);
     }
 
     /// Removes every counter that counts nothing at `at`.
@@ -195,41 +205,22 @@ impl Store {
         self.first_end = self.first_end.min(end);
     }
 
-    /// The number of a grant.
-    pub(super) fn grant(&mut self, name: &str) -> u32 {
-        if let Some(number) = self.grants.get(name) {
-            return *number;
-        }
-        let number = self.held.len() as u32;
-        self.held.push(0);
-        self.grants.insert(name.into(), number);
-        number
-    }
-
-    /// How many counters a grant holds, ended ones that are not yet swept included.
-    pub(super) fn held(&self, grant: u32) -> usize {
-        self.held.get(grant as usize).copied().unwrap_or(0)
-    }
-
     /// A counter passes to another grant.
     pub(super) fn pass(&mut self, handle: Handle, grant: u32) {
         let Some(counter) = self.get_mut(handle) else {
             return;
         };
         let before = std::mem::replace(&mut counter.holder, grant);
-        self.release(before);
-        self.hold(grant);
+        self.holders.release(before);
+        self.holders.hold(grant);
     }
+}
 
-    fn hold(&mut self, grant: u32) {
-        if let Some(held) = self.held.get_mut(grant as usize) {
-            *held += 1;
-        }
-    }
-
-    fn release(&mut self, grant: u32) {
-        if let Some(held) = self.held.get_mut(grant as usize) {
-            *held -= 1;
-        }
+impl Slot {
+    /// Whether the counter of `key` lives here.
+    #[inline(always)]
+    fn is(&self, key: &Key<'_>) -> bool {
+        let counter = self.counter.as_ref();
+        counter.is_some_and(|counter| key.is(&counter.head, &counter.rest))
     }
 }
