@@ -5,7 +5,7 @@
 //! through the same door, so they cannot disagree.
 //!
 //! ```
-//! use weir_policy::{Arguments, Context, Counters, Micros, Policy, Reading, ReadingRole, Resolution, Risk, Value, judge};
+//! use weir_policy::{Arguments, Context, Counters, Micros, Policy, Reading, ReadingRole, Resolution, Value, judge};
 //!
 //! let document = br#"{"version": "1", "default": "deny", "tools": {"vm_stop": {
 //!     "deny_if": [{"conditions": [{"path": "args.force", "op": "eq", "value": true}], "on_deny": "Ask a person."}],
@@ -19,7 +19,7 @@
 //!         arguments: Arguments::Message(&arguments),
 //!         role: ReadingRole::Full,
 //!     };
-//!     let call = Resolution { readings: [reading].into_iter().collect(), via: Default::default(), risk: Risk::Execute };
+//!     let call = Resolution { readings: [reading].into_iter().collect(), via: Default::default(), risk: None };
 //!     let context = Context {
 //!         node: "n1", server: "truenas", grant: "ops-agent", session: "s1",
 //!         client_name: "", client_version: "", received_at: at,

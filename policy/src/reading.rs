@@ -79,8 +79,18 @@ pub struct Resolution<'a> {
     pub readings: SmallVec<[Reading<'a>; 2]>,
     /// The steps that led from the first reading to the last: `dispatch:truenas`, `alias:truenas_api_call`.
     pub via: SmallVec<[Cow<'a, str>; 2]>,
-    /// The class of the effective tool.
-    pub risk: Risk,
+    /// The class of the effective tool, where it is known; else its name tells. Ask [`Resolution::risk`].
+    pub risk: Option<Risk>,
+}
+
+impl Resolution<'_> {
+    /// The class of the effective tool. Reading a name takes longer than judging the call: only who
+    /// records or shows the class should ask.
+    pub fn risk(&self) -> Risk {
+        let effective = self.readings.last();
+        self.risk
+            .unwrap_or_else(|| Risk::of_name(effective.map_or("", |reading| &reading.tool)))
+    }
 }
 
 /// What kind of harm a tool can do.

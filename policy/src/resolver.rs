@@ -118,12 +118,10 @@ impl Resolver {
             role: ReadingRole::Full,
         };
         let risk = match ask.kind {
-            AskKind::ToolCall if self.steps.is_empty() && self.profile.is_none() => {
-                Risk::of_name(&wire.tool)
-            }
+            AskKind::ToolCall if self.steps.is_empty() && self.profile.is_none() => None,
             AskKind::ToolCall => return self.follow(wire),
-            AskKind::Resource | AskKind::Prompt => Risk::Read,
-            AskKind::Method => Risk::Write,
+            AskKind::Resource | AskKind::Prompt => Some(Risk::Read),
+            AskKind::Method => Some(Risk::Write),
         };
         Ok(Resolution {
             readings: smallvec![wire.into()],
@@ -198,12 +196,13 @@ impl Resolver {
         }
     }
 
-    fn risk(&self, tool: &str) -> Risk {
+    /// The class of a tool, where more is known of it than its name.
+    fn risk(&self, tool: &str) -> Option<Risk> {
         match self.profile().and_then(|profile| profile.checked(tool)) {
-            Some(operation) => operation.risk(),
+            Some(operation) => Some(operation.risk()),
             // What a hatch does is unknown, and it may be anything.
-            None if tool.ends_with(UNMATCHED) => Risk::Destructive,
-            None => Risk::of_name(tool),
+            None if tool.ends_with(UNMATCHED) => Some(Risk::Destructive),
+            None => None,
         }
     }
 
@@ -243,8 +242,8 @@ impl Resolver {
         };
         readings.push(unargued(tool, last));
         let risk = match wire_tool.split_once(':') {
-            Some(("resource" | "prompt", _)) => Risk::Read,
-            Some(("method", _)) => Risk::Write,
+            Some(("resource" | "prompt", _)) => Some(Risk::Read),
+            Some(("method", _)) => Some(Risk::Write),
             _ => self.risk(tool),
         };
         Some(Resolution {

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 use weir_policy::{
     Arguments, Context, Counters, Micros, Policy, Reading, ReadingRole, Reservation, Resolution,
-    Risk, Value, judge,
+    Value, judge,
 };
 
 #[derive(Deserialize)]
@@ -183,7 +183,7 @@ fn check(case: &Case) -> Vec<String> {
         let resolution = Resolution {
             readings: readings.collect(),
             via: SmallVec::new(),
-            risk: Risk::Execute,
+            risk: None,
         };
         let judgement = judge(policy.as_ref(), &resolution, &context, &mut counters, at);
         let (decision, expect) = (&judgement.decision, &call.expect);

@@ -9,7 +9,7 @@
 use smallvec::{SmallVec, smallvec};
 use weir_policy::{
     Arguments, Context, Counters, Judgement, Micros, Policy, Reading, ReadingRole, Resolution,
-    Risk, Value, judge,
+    Value, judge,
 };
 
 fn policy(limits: &str) -> Policy {
@@ -41,7 +41,7 @@ fn with<T>(id: &str, then: impl FnOnce(&Resolution<'_>) -> T) -> T {
             role: ReadingRole::Full,
         }],
         via: SmallVec::new(),
-        risk: Risk::Execute,
+        risk: None,
     })
 }
 

@@ -9,7 +9,7 @@
 use smallvec::{SmallVec, smallvec};
 use weir_policy::{
     Arguments, Context, Counters, Explanation, Micros, Outcome, Policy, Reading, ReadingRole,
-    Resolution, Risk, Value, explain, judge,
+    Resolution, Value, explain, judge,
 };
 
 const POLICY: &str = r#"{"version": "1", "default": "deny", "tools": {"vm_stop": {
@@ -39,7 +39,7 @@ fn told(counters: &mut Counters, tool: &str, arguments: &str) -> (Explanation, V
             role: ReadingRole::Full,
         }],
         via: SmallVec::new(),
-        risk: Risk::Execute,
+        risk: None,
     };
     let decision = judge(
         Some(&policy),

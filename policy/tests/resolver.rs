@@ -41,7 +41,7 @@ fn told(resolution: &Resolution<'_>) -> String {
         "{} via [{}] {}",
         readings.join(" "),
         resolution.via.join(" "),
-        resolution.risk.as_str()
+        resolution.risk().as_str()
     )
 }
 
@@ -643,7 +643,7 @@ fn a_recorded_call_has_the_names_and_roles_it_was_judged_by() {
             let effective = &live.readings.last().unwrap().tool;
             let recorded = resolver.from_recorded(tool, &via, effective).unwrap();
             assert_eq!(names(&recorded), names(&live));
-            assert_eq!(recorded.risk, live.risk);
+            assert_eq!(recorded.risk(), live.risk());
             assert!(recorded.via.iter().eq(via.iter()));
         });
     }

@@ -195,7 +195,7 @@ impl Writer {
                 .readings
                 .last()
                 .map(|reading| reading.tool.as_ref()),
-            risk: Some(resolution.risk.as_str()),
+            risk: Some(resolution.risk().as_str()),
             via: resolution.via.iter().map(AsRef::as_ref).collect(),
             effective_arguments: effective.as_deref(),
             policy_digest: Some(&self.policy_digest),

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 use weir_policy::{
     Arguments, Context, Counters, Judgement, Micros, Policy, Reading, ReadingRole, Resolution,
-    Risk, Value, foregone, judge,
+    Value, foregone, judge,
 };
 
 use call::{Call, Role};
@@ -79,7 +79,7 @@ impl Both {
         let resolution = Resolution {
             readings: readings.collect(),
             via: SmallVec::new(),
-            risk: Risk::Read,
+            risk: None,
         };
         let context = Context {
             node: "node",

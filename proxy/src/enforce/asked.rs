@@ -94,7 +94,7 @@ impl Tap {
         let call = Call {
             wire_tool: Some(ask.wire_tool.as_ref()),
             tool: Some(ask.wire_tool.as_ref()),
-            risk: Some(resolution.risk.as_str()),
+            risk: Some(resolution.risk().as_str()),
             policy_digest: self.caller.grant.policy_digest.as_deref(),
             resolver_digest: Some(self.caller.server.resolver_digest.as_str()),
             engine: Some(ENGINE),

@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
             .map(|reading| reading.tool.as_ref());
         Call {
             tool,
-            risk: Some(resolution.risk.as_str()),
+            risk: Some(resolution.risk().as_str()),
             via: resolution.via.iter().map(Cow::as_ref).collect(),
             ..self.asked(ask)
         }

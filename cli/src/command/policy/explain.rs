@@ -178,7 +178,7 @@ fn read_as(page: &mut String, resolution: &Resolution<'_>) -> std::fmt::Result {
     writeln!(
         page,
         "{STRONG}class{RESET}     {}",
-        resolution.risk.as_str()
+        resolution.risk().as_str()
     )
 }
 
