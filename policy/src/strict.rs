@@ -131,65 +131,89 @@ impl<'a> Reader<'a> {
     }
 
     /// A value inside `depth` containers.
+    #[inline]
     pub(crate) fn value(&mut self, depth: usize) -> Result<Value<'a>, Fault> {
+        let mut value = Value::Null;
+        self.read(depth, &mut value)?;
+        Ok(value)
+    }
+
+    /// Reads a value to where it stays: moving one just after it was written stalls the processor.
+    pub(crate) fn read(&mut self, depth: usize, to: &mut Value<'a>) -> Result<(), Fault> {
         self.values += 1;
         if self.values > VALUES_MAX {
             return self.fault(Flaw::TooManyValues);
         }
         match self.peek() {
-            Some(b'"') => match self.plain_string() {
-                Some(plain) => Ok(Value::String(Cow::Borrowed(plain))),
-                None => self.unescaped().map(Value::String),
-            },
-            Some(b'{') => self.object(depth).map(Value::Object),
-            Some(b'[') => self.array(depth).map(Value::Array),
-            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
-            _ => self.fault(Flaw::NotJson),
+            Some(b'"') => {
+                let string = match self.plain_string() {
+                    Some(plain) => Cow::Borrowed(plain),
+                    None => self.unescaped()?,
+                };
+                put(to, Value::String(string));
+            }
+            Some(b'{') => return self.object(depth, to),
+            Some(b'[') => return self.array(depth, to),
+            Some(b'-' | b'0'..=b'9') => put(to, Value::Number(self.number()?)),
+            Some(b't') => {
+                self.word("true")?;
+                put(to, Value::Bool(true));
+            }
+            Some(b'f') => {
+                self.word("false")?;
+                put(to, Value::Bool(false));
+            }
+            Some(b'n') => {
+                self.word("null")?;
+                put(to, Value::Null);
+            }
+            _ => return self.fault(Flaw::NotJson),
         }
+        Ok(())
     }
 
     #[inline]
-    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, Fault> {
+    fn word(&mut self, word: &str) -> Result<(), Fault> {
         if self.text.as_bytes().get(self.at..self.at + word.len()) != Some(word.as_bytes()) {
             return self.fault(Flaw::NotJson);
         }
         self.at += word.len();
-        Ok(value)
+        Ok(())
     }
 
-    fn array(&mut self, depth: usize) -> Result<Vec<Value<'a>>, Fault> {
+    fn array(&mut self, depth: usize, to: &mut Value<'a>) -> Result<(), Fault> {
         self.open(depth)?;
         let mut elements = Vec::new();
-        if self.take(b']') {
-            return Ok(elements);
-        }
-        loop {
-            elements.push(self.value(depth + 1)?);
-            self.space();
-            if self.take(b']') {
-                return Ok(elements);
+        if !self.take(b']') {
+            loop {
+                elements.push(Value::Null);
+                if let Some(element) = elements.last_mut() {
+                    self.read(depth + 1, element)?;
+                }
+                self.space();
+                if self.take(b']') {
+                    break;
+                }
+                self.comma()?;
             }
-            self.comma()?;
         }
+        put(to, Value::Array(elements));
+        Ok(())
     }
 
-    fn object(&mut self, depth: usize) -> Result<Object<'a>, Fault> {
+    fn object(&mut self, depth: usize, to: &mut Value<'a>) -> Result<(), Fault> {
         self.open(depth)?;
-        let mut object = Object(Vec::new());
         if self.take(b'}') {
-            return Ok(object);
+            put(to, Value::Object(Object::default()));
+            return Ok(());
         }
-        object.0.reserve(4);
+        let mut object = Object(Vec::with_capacity(4));
         loop {
             let key = self.key()?;
             if object.repeats(&key) {
                 self.duplicate.get_or_insert(self.at);
             }
-            let value = self.value(depth + 1)?;
-            object.0.push((key, value));
+            self.read(depth + 1, object.place(key))?;
             if self.close_member()? {
                 break;
             }
@@ -197,7 +221,8 @@ impl<'a> Reader<'a> {
         if object.repeats_late() {
             self.duplicate.get_or_insert(self.at);
         }
-        Ok(object)
+        put(to, Value::Object(object));
+        Ok(())
     }
 
     /// Enters a container inside `depth` others.
@@ -252,10 +277,15 @@ impl<'a> Reader<'a> {
     /// A string without escapes, from its opening quote. None leaves the reader there, for
     /// [`Reader::unescaped`]. Apart from that one because a text travels in
     /// registers, and nearly every string is plain.
+    #[inline]
     fn plain_string(&mut self) -> Option<&'a str> {
         let start = self.at + 1;
-        let end = plain_end(self.text.as_bytes(), start);
-        if self.text.as_bytes().get(end) != Some(&b'"') {
+        let bytes = self.text.as_bytes();
+        let end = match first_end(bytes, start) {
+            Some(end) => end,
+            None => plain_end(bytes, start),
+        };
+        if bytes.get(end) != Some(&b'"') {
             return None;
         }
         self.at = end + 1;
@@ -391,7 +421,26 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Writes a value to its place, which holds `null` until then: nothing has to be dropped.
+#[inline]
+fn put<'a>(to: &mut Value<'a>, value: Value<'a>) {
+    if matches!(to, Value::Null) {
+        std::mem::forget(std::mem::replace(to, value));
+    } else {
+        *to = value;
+    }
+}
+
+/// As [`plain_end`], if that is within eight bytes, as it is for most keys.
+#[inline]
+fn first_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let eight = bytes.get(at..)?.first_chunk()?;
+    let ends = ends_run(u64::from_le_bytes(*eight));
+    (ends != 0).then(|| at + ends.trailing_zeros() as usize / 8)
+}
+
 /// Where the characters from `at` on end that stand for themselves, eight bytes at a time.
+#[inline(never)]
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let ends = ends_run(u64::from_le_bytes(*eight));
@@ -409,6 +458,7 @@ fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 
 /// The high bit of each byte that ends a run of plain characters: a quote, a backslash, a control
 /// character. Bits above the lowest one that is set may be wrong; only the lowest is used.
+#[inline]
 fn ends_run(eight: u64) -> u64 {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGHS: u64 = ONES << 7;
@@ -421,7 +471,13 @@ fn ends_run(eight: u64) -> u64 {
 
 /// Finding duplicate keys while an object is built. Small objects are scanned; the keys of large ones
 /// are sorted once, not hashed, so that the worst case stays the same whatever keys the caller picks.
-impl Object<'_> {
+impl<'a> Object<'a> {
+    /// A new member's place, for its value.
+    #[inline]
+    pub(crate) fn place(&mut self, key: Cow<'a, str>) -> &mut Value<'a> {
+        &mut self.0.push_mut((key, Value::Null)).1
+    }
+
     /// Whether `key` is already there; only asked while the object is small.
     #[inline]
     pub(crate) fn repeats(&self, key: &str) -> bool {

@@ -29,9 +29,10 @@ const PARAMS: [&str; 11] = [
 /// The members as they stood, each at most once.
 #[derive(Default)]
 struct Envelope<'a> {
-    version: Option<Value<'a>>,
-    id: Option<(Value<'a>, Id<'a>)>,
-    method: Option<Value<'a>>,
+    /// Whether `jsonrpc` is the version we speak.
+    version: Option<bool>,
+    id: Option<(IdKind, Id<'a>)>,
+    method: Option<Method<'a>>,
     params: Option<Value<'a>>,
     arguments_raw: Option<&'a str>,
     result: Option<Value<'a>>,
@@ -40,6 +41,22 @@ struct Envelope<'a> {
     others: Object<'a>,
     /// The first key that could be read in two ways, and the code of its place.
     flaw: Option<(Flaw, i32, usize)>,
+}
+
+/// What stands at `method`.
+enum Method<'a> {
+    Name(Cow<'a, str>),
+    /// No string.
+    Other,
+}
+
+/// What stands at `id`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IdKind {
+    /// A string, or an integer in its only spelling.
+    Good,
+    Null,
+    Bad,
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
@@ -101,16 +118,30 @@ impl<'a> Envelope<'a> {
     fn member(&mut self, reader: &mut Reader<'a>, key: Cow<'a, str>) -> Result<(), Fault> {
         let start = reader.position();
         let duplicate = match key.as_ref() {
-            "jsonrpc" => again(&mut self.version, reader.value(1)?),
+            "jsonrpc" => {
+                let value = reader.value(1)?;
+                let is_ours = matches!(&value, Value::String(version) if version == "2.0");
+                again(&mut self.version, is_ours)
+            }
             "id" => {
                 let value = reader.value(1)?;
                 let id = Id {
                     raw: reader.since(start),
                     span: start..reader.position(),
                 };
-                again(&mut self.id, (value, id))
+                again(&mut self.id, (IdKind::of(&value, id.raw), id))
             }
-            "method" => again(&mut self.method, reader.value(1)?),
+            "method" => {
+                let method = match reader.value(1)? {
+                    Value::String(name) => Method::Name(name),
+                    Value::Null
+                    | Value::Bool(_)
+                    | Value::Number(_)
+                    | Value::Array(_)
+                    | Value::Object(_) => Method::Other,
+                };
+                again(&mut self.method, method)
+            }
             "params" if reader.peek() == Some(b'{') => {
                 let params = self.params(reader)?;
                 again(&mut self.params, Value::Object(params))
@@ -143,16 +174,23 @@ impl<'a> Envelope<'a> {
         loop {
             let key = reader.key()?;
             let start = reader.position();
-            let value = reader.value(2)?;
-            if key == "arguments" {
-                self.arguments_raw = Some(reader.since(start));
-            } else if !PARAMS.contains(&key.as_ref()) && differs_by_case(&key, &PARAMS) {
-                self.flaw(Flaw::AmbiguousKey, INVALID_PARAMS, start);
+            let is_arguments = key == "arguments";
+            match key.as_ref() {
+                // what every call has, and both are `PARAMS`
+                "arguments" | "name" => {}
+                other => {
+                    if !PARAMS.contains(&other) && differs_by_case(other, &PARAMS) {
+                        self.flaw(Flaw::AmbiguousKey, INVALID_PARAMS, start);
+                    }
+                }
             }
             if params.repeats(&key) {
                 self.flaw(Flaw::DuplicateKey, INVALID_PARAMS, start);
             }
-            params.0.push((key, value));
+            reader.read(2, params.place(key))?;
+            if is_arguments {
+                self.arguments_raw = Some(reader.since(start));
+            }
             if reader.close_member()? {
                 break;
             }
@@ -181,18 +219,18 @@ impl<'a> Envelope<'a> {
                 ..refuse(flaw)
             });
         }
-        if !matches!(&self.version, Some(Value::String(version)) if version == "2.0") {
+        if self.version != Some(true) {
             return Err(refuse(Flaw::Version));
         }
         match (self.method, self.result, self.error) {
-            (Some(Value::String(method)), None, None) => {
+            (Some(Method::Name(method)), None, None) => {
                 let params = match self.params {
                     None => None,
                     Some(Value::Object(params)) => Some(params),
                     Some(_) => return Err(refuse(Flaw::Params)),
                 };
                 match self.id {
-                    Some((value, id)) if is_id(&value, id.raw) => Ok(Message::Request(Request {
+                    Some((IdKind::Good, id)) => Ok(Message::Request(Request {
                         id,
                         method,
                         params,
@@ -205,7 +243,7 @@ impl<'a> Envelope<'a> {
             }
             (None, Some(result), None) => answer(self.id, Answer::Result(result)).map_err(refuse),
             (None, None, Some(error)) => answer(self.id, Answer::Error(error)).map_err(refuse),
-            (None | Some(_), None, None) => Err(refuse(Flaw::Method)),
+            (None | Some(Method::Other), None, None) => Err(refuse(Flaw::Method)),
             (_, _, _) => Err(refuse(Flaw::ResultInRequest)),
         }
     }
@@ -214,7 +252,7 @@ impl<'a> Envelope<'a> {
     fn readable_id(&self) -> Option<&'a str> {
         let certain = !matches!(self.flaw, Some((_, code, _)) if code != INVALID_PARAMS);
         match &self.id {
-            Some((value, id)) if certain && is_id(value, id.raw) => Some(id.raw),
+            Some((IdKind::Good, id)) if certain => Some(id.raw),
             _ => None,
         }
     }
@@ -230,12 +268,9 @@ fn again<T>(slot: &mut Option<T>, value: T) -> bool {
     full
 }
 
-fn answer<'a>(id: Option<(Value<'a>, Id<'a>)>, answer: Answer<'a>) -> Result<Message<'a>, Flaw> {
+fn answer<'a>(id: Option<(IdKind, Id<'a>)>, answer: Answer<'a>) -> Result<Message<'a>, Flaw> {
     match (id, &answer) {
-        (Some((Value::Null, id)), Answer::Error(_)) => {
-            Ok(Message::Response(Response { id, answer }))
-        }
-        (Some((value, id)), _) if is_id(&value, id.raw) => {
+        (Some((IdKind::Null, id)), Answer::Error(_)) | (Some((IdKind::Good, id)), _) => {
             Ok(Message::Response(Response { id, answer }))
         }
         (Some(_), _) => Err(Flaw::Id),
@@ -243,14 +278,18 @@ fn answer<'a>(id: Option<(Value<'a>, Id<'a>)>, answer: Answer<'a>) -> Result<Mes
     }
 }
 
-/// A string, or an integer in its only spelling.
-fn is_id(value: &Value<'_>, raw: &str) -> bool {
-    match value {
-        Value::String(_) | Value::Number(Number::Integer(_)) => true,
-        Value::Number(Number::Decimal(_)) => {
-            raw != "-0" && raw.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+impl IdKind {
+    fn of(value: &Value<'_>, raw: &str) -> Self {
+        match value {
+            Value::String(_) | Value::Number(Number::Integer(_)) => Self::Good,
+            Value::Number(Number::Decimal(_))
+                if raw != "-0" && raw.bytes().all(|b| b.is_ascii_digit() || b == b'-') =>
+            {
+                Self::Good
+            }
+            Value::Null => Self::Null,
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Self::Bad,
         }
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
     }
 }
 
