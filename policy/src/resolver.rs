@@ -2,6 +2,7 @@
 
 mod alias;
 mod document;
+mod index;
 mod path;
 mod pointer;
 mod spec;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use smallvec::SmallVec;
 
 use super::document::pointer;
+use super::index::Index;
 use super::path::{Captured, Captures, RequestPath, Template, prefix};
 use super::pointer::Pointer;
 use super::spec::{AliasSpec, JsonSource, ResolverProblem, SourceSpec};
@@ -21,6 +22,7 @@ pub(super) struct Hatch {
     /// Where paths stand and what they may begin with, each once: a call's path is cut once, not once
     /// for every alias.
     paths: Vec<(Pointer, Vec<String>)>,
+    index: Index,
 }
 
 /// One form of a hatch's call, and what it does.
@@ -28,6 +30,8 @@ pub(super) struct Hatch {
 pub(super) struct Alias {
     exact: Vec<(Pointer, String)>,
     paths: Vec<(Pointer, Template)>,
+    /// For each of `paths`, which of its hatch's paths it is compared with.
+    places: Vec<usize>,
     prefix: Vec<String>,
     operation: String,
     arguments: Vec<(Target, Source)>,
@@ -68,19 +72,26 @@ impl Hatch {
     pub(super) fn new(tool: &str, mut aliases: Vec<Alias>) -> Self {
         aliases.sort_by_key(|alias| std::cmp::Reverse(alias.specificity()));
         let mut paths: Vec<(Pointer, Vec<String>)> = Vec::new();
-        for alias in &aliases {
+        let mut index = Index::default();
+        for (number, alias) in aliases.iter_mut().enumerate() {
             for (at, _) in &alias.paths {
                 let path = (at.clone(), alias.prefix.clone());
-                if !paths.contains(&path) {
+                let known = paths.iter().position(|known| *known == path);
+                alias.places.push(known.unwrap_or(paths.len()));
+                if known.is_none() {
                     paths.push(path);
                 }
             }
+            let templates = alias.paths.iter().map(|(_, template)| template);
+            let first = alias.places.iter().copied().zip(templates).next();
+            index.add(number, first);
         }
         Self {
             via: format!("alias:{tool}"),
             unmatched: format!("{tool}{UNMATCHED}"),
             aliases,
             paths,
+            index,
         }
     }
 
@@ -101,10 +112,10 @@ impl Hatch {
                 _ => None,
             });
         }
-        for alias in &self.aliases {
-            let Some(captures) = self.captures(alias, arguments, &paths) else {
-                continue;
-            };
+        let candidates = self.index.candidates(&paths);
+        let candidates = candidates.into_iter().filter_map(|n| self.aliases.get(n));
+        let matching = first_match(candidates, arguments, &paths);
+        if let Some((alias, captures)) = matching {
             let built = alias
                 .build(arguments, &captures)
                 .map_err(|what| self.refuse(what))?;
@@ -121,33 +132,21 @@ impl Hatch {
         })
     }
 
-    /// What stood in the places of the alias's path, if the call has its form.
-    fn captures<'a>(
-        &'a self,
-        alias: &'a Alias,
-        arguments: &'a Value<'a>,
-        paths: &CallPaths<'a>,
-    ) -> Option<Captures<'a, 'a>> {
-        let mut captures = Captures::new();
-        for (at, template) in &alias.paths {
-            let place = self
-                .paths
-                .iter()
-                .position(|(a, prefix)| a == at && *prefix == alias.prefix)?;
-            captures.extend(template.captures(paths.get(place)?.as_ref()?)?);
-        }
-        let exact = alias.exact.iter().all(
-            |(at, exact)| matches!(at.find(arguments), Some(Value::String(text)) if text == exact),
-        );
-        exact.then_some(captures)
-    }
-
     fn refuse(&self, what: &str) -> Decision {
         arguments_denied(&format!(
             "`{}`: {what}",
             self.unmatched.trim_end_matches(UNMATCHED)
         ))
     }
+}
+
+/// The first of `aliases` whose form the call has, and what stood in the places of its path.
+fn first_match<'a>(
+    mut aliases: impl Iterator<Item = &'a Alias>,
+    arguments: &'a Value<'a>,
+    paths: &CallPaths<'a>,
+) -> Option<(&'a Alias, Captures<'a, 'a>)> {
+    aliases.find_map(|alias| Some((alias, alias.captures(arguments, paths)?)))
 }
 
 impl Alias {
@@ -159,6 +158,7 @@ impl Alias {
         let mut alias = Self {
             exact: Vec::new(),
             paths: Vec::new(),
+            places: Vec::new(),
             prefix: prefix(&spec.prefix),
             operation: spec.operation.clone(),
             arguments: Vec::new(),
@@ -218,6 +218,22 @@ impl Alias {
         self.paths
             .iter()
             .any(|(_, template)| template.names().any(|name| name == place))
+    }
+
+    /// What stood in the places of the alias's path, if the call has its form.
+    fn captures<'a>(
+        &'a self,
+        arguments: &'a Value<'a>,
+        paths: &CallPaths<'a>,
+    ) -> Option<Captures<'a, 'a>> {
+        let mut captures = Captures::new();
+        for ((_, template), place) in self.paths.iter().zip(&self.places) {
+            captures.extend(template.captures(paths.get(*place)?.as_ref()?)?);
+        }
+        let exact = self.exact.iter().all(
+            |(at, exact)| matches!(at.find(arguments), Some(Value::String(text)) if text == exact),
+        );
+        exact.then_some(captures)
     }
 
     /// Of two aliases that match, the one that fixes more is meant.
@@ -314,4 +330,73 @@ fn unambiguous(object: Object<'_>) -> Result<Object<'_>, &'static str> {
         return Err("an argument is given twice");
     }
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Every path of up to three segments out of `parts`.
+    fn paths(parts: &[&str]) -> Vec<String> {
+        let mut all = vec![String::new()];
+        let mut longest = all.clone();
+        for _ in 0..3 {
+            let longer = |path: &String| {
+                let path = path.clone();
+                parts.iter().map(move |part| format!("{path}/{part}"))
+            };
+            longest = longest.iter().flat_map(longer).collect();
+            all.extend_from_slice(&longest);
+        }
+        all.retain(|path| !path.is_empty());
+        all
+    }
+
+    fn alias(method: &str, path: Option<(&str, &str)>, prefix: &str) -> Option<Alias> {
+        let mut pattern = vec![("/m".to_owned(), method.to_owned())];
+        pattern.extend(path.map(|(at, path)| (at.to_owned(), path.to_owned())));
+        let name = path.map_or("none", |(_, path)| path);
+        Alias::compile(&AliasSpec {
+            tool: "hatch".to_owned(),
+            pattern: pattern.into_iter().collect(),
+            operation: format!("{method} {name} {prefix}"),
+            arguments: [].into(),
+            prefix: prefix.to_owned(),
+        })
+        .ok()
+    }
+
+    #[test]
+    fn the_index_chooses_as_trying_every_alias_does() {
+        let mut aliases = Vec::new();
+        for (n, path) in paths(&["a", "b", "{x}", "{y:integer}"]).iter().enumerate() {
+            let method = if n % 3 == 0 { "PUT" } else { "GET" };
+            let at = if n % 7 == 0 { "/q" } else { "/p" };
+            let prefix = if n % 5 == 0 { "/a" } else { "/api" };
+            aliases.extend(alias(method, Some((at, path)), prefix));
+        }
+        aliases.extend(alias("PUT", None, "/api"));
+        let hatch = Hatch::new("hatch", aliases);
+        let mut matched = 0;
+        for method in ["GET", "PUT", "POST"] {
+            for path in paths(&["a", "b", "7", "api"]) {
+                for at in ["p", "q"] {
+                    let text = format!(r#"{{"m": "{method}", "{at}": "{path}"}}"#);
+                    let arguments = Value::parse(&text).unwrap();
+                    let cut = |(at, prefix): &(Pointer, Vec<String>)| match at.find(&arguments) {
+                        Some(Value::String(text)) => RequestPath::parse(text, prefix).ok(),
+                        _ => None,
+                    };
+                    let cut: CallPaths<'_> = hatch.paths.iter().map(cut).collect();
+                    let tried = first_match(hatch.aliases.iter(), &arguments, &cut);
+                    let expected = tried.map_or("hatch:unmatched", |(alias, _)| &alias.operation);
+                    assert_eq!(hatch.next(&arguments).unwrap().tool, expected, "{text}");
+                    matched += usize::from(expected != "hatch:unmatched");
+                }
+            }
+        }
+        assert!(matched > 200, "{matched}");
+    }
 }

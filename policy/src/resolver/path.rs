@@ -34,6 +34,13 @@ impl<'a> RequestPath<'a> {
     }
 }
 
+impl<'a> RequestPath<'a> {
+    /// What is between the slashes.
+    pub(super) fn segments(&self) -> &[&'a str] {
+        &self.0
+    }
+}
+
 /// Bytes that a URL parser neither strips, nor encodes, nor takes for the end of the path.
 fn is_kept(byte: u8) -> bool {
     byte.is_ascii_graphic()
@@ -65,6 +72,15 @@ enum Part {
     Fixed(String),
     Integer(String),
     Text(String),
+}
+
+impl Part {
+    fn fixed(&self) -> Option<&str> {
+        match self {
+            Self::Fixed(text) => Some(text),
+            Self::Integer(_) | Self::Text(_) => None,
+        }
+    }
 }
 
 /// What stood in a template's places.
@@ -108,6 +124,12 @@ impl Template {
             .iter()
             .filter(|part| matches!(part, Part::Fixed(_)))
             .count()
+    }
+
+    /// How many segments there are, and the first and the last one where they are fixed.
+    pub(super) fn shape(&self) -> (usize, Option<&str>, Option<&str>) {
+        let [first, last] = [self.0.first(), self.0.last()].map(|part| part.and_then(Part::fixed));
+        (self.0.len(), first, last)
     }
 
     /// The values in the places, if `path` has this form.
