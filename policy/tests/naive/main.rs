@@ -171,7 +171,13 @@ impl Both {
                     .err()
                     .is_some_and(|later| later == answer)
             };
-            prop_assert!(!still(free), "the limit is not free after {} ms", wait);
+            // where one limit counts several readings, a later one may take more than the one that was refused
+            let alone = event.readings.len() == 1;
+            prop_assert!(
+                !alone || !still(free),
+                "the limit is not free after {} ms",
+                wait
+            );
             prop_assert!(still(free - 1_000), "the limit is free before {} ms", wait);
         }
         let Ok(taken) = expected else {
