@@ -1,6 +1,6 @@
 //! What the names of a call settle for both judges: worked out once for all calls of a kind.
 
-use weir_policy::{Context, Decision, Policy, Resolution, Verdict};
+use weir_policy::{Context, Decision, Policy, Resolution};
 
 use crate::Class;
 use crate::kind::Marks;
