@@ -35,6 +35,7 @@ mod digest;
 mod entry;
 mod error;
 mod event;
+mod evidence;
 mod identity;
 mod index;
 mod journal;

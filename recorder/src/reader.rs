@@ -11,7 +11,7 @@ use crate::layout::{Layout, Table};
 use crate::{Disk, RecordError, Storage, calls_schema, events_schema};
 
 mod calls;
-mod row;
+pub(crate) mod row;
 mod snapshot;
 
 pub use calls::Calls;

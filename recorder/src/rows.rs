@@ -19,6 +19,10 @@ pub(crate) use events::EventsBuilder;
 use nested::{ApprovalBuilder, LimitCountsBuilder, Offsets, ShadowBuilder};
 use word::Word;
 
+/// What a voided decision says instead of its own reason and rule.
+pub(crate) const VOID_REASON: &str = "unrecorded";
+pub(crate) const VOID_RULE: &str = "(unrecorded)";
+
 /// How far a call has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End<'a> {
@@ -186,19 +190,11 @@ impl CallsBuilder {
             .append(if void { Verdict::Deny } else { call.verdict }.as_str())?;
         word(
             &mut self.reason,
-            if void {
-                Some("unrecorded")
-            } else {
-                call.reason
-            },
+            if void { Some(VOID_REASON) } else { call.reason },
         )?;
         word(
             &mut self.rule,
-            if void {
-                Some("(unrecorded)")
-            } else {
-                call.rule
-            },
+            if void { Some(VOID_RULE) } else { call.rule },
         )?;
         word(&mut self.message, call.message)?;
         call.via

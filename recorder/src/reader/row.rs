@@ -208,20 +208,20 @@ impl<'a> CallRows<'a> {
 
 /// Text, in a dictionary or plain.
 #[derive(Debug, Clone, Copy)]
-enum Word<'a> {
+pub(crate) enum Word<'a> {
     Keyed(&'a DictionaryArray<Int32Type>, &'a StringArray),
     Plain(&'a StringArray),
 }
 
 impl<'a> Word<'a> {
-    fn of(array: &'a ArrayRef) -> Option<Self> {
+    pub(crate) fn of(array: &'a ArrayRef) -> Option<Self> {
         match array.as_dictionary_opt::<Int32Type>() {
             Some(keyed) => Some(Self::Keyed(keyed, keyed.values().as_string_opt()?)),
             None => array.as_string_opt().map(Self::Plain),
         }
     }
 
-    fn at(&self, i: usize) -> Option<&'a str> {
+    pub(crate) fn at(&self, i: usize) -> Option<&'a str> {
         match self {
             Self::Keyed(keyed, values) => keyed.key(i).map(|key| values.value(key)),
             Self::Plain(values) => text(values, i),
@@ -229,7 +229,7 @@ impl<'a> Word<'a> {
     }
 }
 
-fn typed<'a, T>(
+pub(crate) fn typed<'a, T>(
     batch: &'a RecordBatch,
     name: &str,
     as_type: impl Fn(&'a ArrayRef) -> Option<T>,
@@ -244,14 +244,14 @@ fn typed<'a, T>(
         .ok_or_else(missing)
 }
 
-fn number<T: arrow::datatypes::ArrowPrimitiveType>(
+pub(crate) fn number<T: arrow::datatypes::ArrowPrimitiveType>(
     array: &PrimitiveArray<T>,
     i: usize,
 ) -> Option<T::Native> {
     array.is_valid(i).then(|| array.value(i))
 }
 
-fn text(array: &StringArray, i: usize) -> Option<&str> {
+pub(crate) fn text(array: &StringArray, i: usize) -> Option<&str> {
     array.is_valid(i).then(|| array.value(i))
 }
 
