@@ -148,6 +148,12 @@ pub enum Unrecorded {
     /// The stamp is not the next place in the log: another entry came between.
     #[error("the stamp is not the next place in the log")]
     StaleStamp,
+    /// The outcome is of no open call: it was refused, has ended, or was never decided here.
+    #[error("the call is not open")]
+    NotOpen,
+    /// The approval names an answer, which only an entry of its own can give.
+    #[error("an answer is an entry of its own")]
+    Answered,
     /// The entry is larger than a journal entry may be.
     #[error("the entry is too large for the journal")]
     TooLarge,

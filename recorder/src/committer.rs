@@ -1,17 +1,19 @@
 //! The commit thread: takes everything that waits, writes it at once, syncs once, and answers all.
 //!
 //! A write or sync that fails poisons its file: whatever was not confirmed may or may not be on the disk, and a second sync
-//! could report success over lost pages. So the file is never written or synced again. A new one begins with a `void` entry
-//! that names the refused decisions, followed by everything that was waiting, and only when that is durable are decisions
-//! taken again.
+//! could report success over lost pages. So the file is never written or synced again. A new one begins with everything that was
+//! waiting and a `void` entry that names the refused decisions, in the log's order and under one sync, and only when that
+//! is durable are decisions taken again.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::thread;
 
 use crate::entry::{Entry, EntryWrite, Header, entry_frame, file_head};
+use crate::evidence::Durable;
 use crate::journal::JournalFile;
 use crate::layout::Layout;
+use crate::log::Void;
 use crate::queue::{Healing, Mode, Queue, Sealed, Work};
 use crate::sealer::{Job, Spare};
 use crate::{Durability, Event, EventKind, Storage, Unrecorded};
@@ -24,6 +26,7 @@ pub(crate) struct Committer {
     pub(crate) layout: Layout,
     pub(crate) node: Arc<str>,
     pub(crate) sealer: Sender<Job>,
+    pub(crate) leaves: SyncSender<Durable>,
     pub(crate) spare: Arc<Spare>,
     /// Hears when the last thread ended in good order.
     pub(crate) closed: Sender<Result<(), Unrecorded>>,
@@ -59,7 +62,7 @@ impl Committer {
                 Work::Write { bytes, count } => self.write(&mut journal, generation, &bytes, count),
                 Work::Sync => journal
                     .sync()
-                    .map(|()| self.queue.confirm(generation, 0, true)),
+                    .map(|()| self.tell(self.queue.confirm(generation, 0, true), None)),
                 Work::Turn => self.turn(&mut journal, generation),
                 Work::Close => return self.end(generation),
                 Work::Leave => return,
@@ -90,7 +93,7 @@ impl Committer {
         if durable {
             journal.sync()?;
         }
-        self.queue.confirm(generation, count, durable);
+        self.tell(self.queue.confirm(generation, count, durable), None);
         Ok(())
     }
 
@@ -144,7 +147,8 @@ impl Committer {
             Some(spare) => spare,
             None => self.prepare(ahead)?,
         };
-        journal.append(&self.head(journal.number)?)?;
+        let begins = self.queue.first_waiting();
+        journal.append(&self.head(journal.number, begins)?)?;
         journal.sync()?;
         Ok(journal)
     }
@@ -159,8 +163,7 @@ impl Committer {
         )
     }
 
-    fn head(&self, number: u64) -> std::io::Result<Vec<u8>> {
-        let (next_seq, last_at) = self.queue.stamp(i64::MIN);
+    fn head(&self, number: u64, (next_seq, last_at): (i64, i64)) -> std::io::Result<Vec<u8>> {
         let header = Header {
             node: self.node.to_string(),
             number,
@@ -190,26 +193,38 @@ impl Committer {
             Some(spare) => spare,
             None => self.prepare(self.queue.options.journal_ahead_bytes)?,
         };
-        let Some((waiting, count)) = self.queue.take_all(generation) else {
+        let told = match self.told(healing) {
+            Ok(told) => told,
+            Err(error) => {
+                journal.discard(&*self.storage);
+                return Err(error);
+            }
+        };
+        let Some((entries, count)) = self.queue.take_all(generation, &told) else {
             journal.discard(&*self.storage);
             return Ok(None);
         };
-        let written = self.head(journal.number).and_then(|mut bytes| {
-            bytes.extend(self.told(healing)?);
-            bytes.extend(waiting);
-            journal.append(&bytes)?;
-            journal.sync()
-        });
+        let (first, last_at) = self.queue.first_waiting();
+        let first = told.first().map_or(first, |(seq, _)| first.min(*seq));
+        let written = self
+            .head(journal.number, (first, last_at))
+            .and_then(|mut bytes| {
+                bytes.extend(entries);
+                journal.append(&bytes)?;
+                journal.sync()
+            });
         if let Err(error) = written {
             journal.discard(&*self.storage);
             return Err(error);
         }
-        let Some(poisoned) = self
-            .queue
-            .healed(generation, journal.number, count, healing.clone())
+        let Some((poisoned, mut frames)) =
+            self.queue
+                .healed(generation, journal.number, count, healing.clone())
         else {
             return Ok(None);
         };
+        frames.extend(told.into_iter().map(|(_, frame)| frame));
+        self.tell(frames, healing.void.as_ref().map(|(_, void)| void.clone()));
         tracing::info!("the record can be written again");
         self.to_sealer(Job::Seal {
             number: poisoned.number,
@@ -220,7 +235,7 @@ impl Committer {
     }
 
     /// The entries that tell of a fault: what is void, and why.
-    fn told(&self, healing: &Healing) -> std::io::Result<Vec<u8>> {
+    fn told(&self, healing: &Healing) -> std::io::Result<Vec<(i64, Vec<u8>)>> {
         let (why, refused) = {
             let state = self.queue.lock();
             let why = if let Mode::Faulty(why) = &state.mode {
@@ -249,14 +264,22 @@ impl Committer {
             at: healing.at,
             event: &event,
         });
-        let mut bytes = Vec::new();
-        for entry in &entries {
-            bytes.extend(
-                entry_frame(entry)
-                    .ok_or_else(|| std::io::Error::other("the void entry does not fit"))?,
-            );
+        let seqs = healing.void.iter().map(|(seq, _)| *seq);
+        let framed = |(seq, entry)| {
+            let unfit = || std::io::Error::other("the void entry does not fit");
+            Ok((seq, entry_frame(entry).ok_or_else(unfit)?))
+        };
+        seqs.chain([healing.event_seq])
+            .zip(&entries)
+            .map(framed)
+            .collect()
+    }
+
+    /// These entries are durable: they become leaves.
+    fn tell(&self, frames: Vec<Vec<u8>>, void: Option<Void>) {
+        if !frames.is_empty() && self.leaves.send(Durable { frames, void }).is_err() {
+            tracing::error!("the evidence is no longer kept; nothing more will be sealed");
         }
-        Ok(bytes)
     }
 
     /// Everything sealed so far is what these wait for.

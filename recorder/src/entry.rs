@@ -16,7 +16,8 @@ pub(crate) const JOURNAL_VERSION: u32 = 1;
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 
 const MAGIC: &[u8; 8] = b"weirjrnl";
-const FRAME_HEAD: usize = 8;
+/// Bytes of a frame in front of its payload.
+pub(crate) const FRAME_HEAD: usize = 8;
 
 /// Most entries fit into this without growing.
 const USUAL_BYTES: usize = 768;

@@ -88,6 +88,9 @@ pub enum RecordError {
     /// Entries cannot be made durable at the moment.
     #[error("the record cannot be written: {0}")]
     Unwritable(String),
+    /// The evidence cannot be kept up.
+    #[error("evidence: {0}")]
+    Evidence(String),
     /// The record is closed, or one of its threads is gone.
     #[error("the record is closed")]
     Closed,

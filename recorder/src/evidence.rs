@@ -1,12 +1,336 @@
 //! Evidence: what was recorded stays provable (DESIGN 6.5).
 //!
-//! The entries of a node's log are the [leaves](leaf) of an RFC 6962 [tree](merkle); a [checkpoint] is a [signed note](note)
-//! of its size and root.
+//! The entries of a node's log are the [leaves](leaf) of an RFC 6962 [tree](merkle), in the order of their places; a
+//! [checkpoint] is a [signed note](note) of its size and root. While a record is open, entries become leaves on a thread of
+//! their own once they are durable; a checkpoint is written before what is sealed gets its name, and every few seconds under
+//! load, and a copy of it goes to the anchor. [`verify`](crate::verify()) rebuilds the same leaves from the rows.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::layout::{Layout, checkpoint_name};
+use crate::{RecordError, RecordOptions, Storage, VerifyingKey, identity};
+
+pub(crate) mod anchor;
 pub(crate) mod checkpoint;
+mod growth;
 pub(crate) mod key;
+mod keyfile;
 pub(crate) mod leaf;
 pub(crate) mod merkle;
 pub(crate) mod note;
+pub(crate) mod notes;
 pub(crate) mod proof;
 pub(crate) mod row;
+pub(crate) mod verify;
+
+use anchor::Anchor;
+use checkpoint::{Checkpoint, SealedFile};
+use growth::Growth;
+pub(crate) use growth::Placed;
+pub(crate) use growth::{Durable, Hasher};
+use key::SigningKey;
+use keyfile::KeyFile;
+use merkle::CompactRange;
+use note::Note;
+
+/// The evidence of a record that is open for writing.
+#[derive(Debug)]
+pub(crate) struct Evidence {
+    storage: Arc<dyn Storage>,
+    layout: Layout,
+    node: Arc<str>,
+    growth: Mutex<Growth>,
+    grown: Condvar,
+    notary: Mutex<Notary>,
+    pub(crate) anchor: Option<Anchor>,
+    checkpoint_age: Duration,
+    wait_max: Duration,
+}
+
+/// Who signs, and how far it came.
+#[derive(Debug)]
+struct Notary {
+    file: KeyFile,
+    key: SigningKey,
+    /// Size of the last checkpoint, and which of that size it was.
+    signed: u64,
+    nth: u32,
+    at: Instant,
+    /// The last checkpoint, if a later one makes it superfluous.
+    interim: Option<PathBuf>,
+    /// Files that no checkpoint names yet, although they have their names: of a record from before there was evidence.
+    adopted: Vec<SealedFile>,
+    fault: Option<String>,
+}
+
+/// The longest that sealing waits for leaves to be hashed.
+const HASHING_MAX: Duration = Duration::from_secs(30);
+
+/// What a log is called in its checkpoints.
+pub(crate) fn origin(node: &str) -> String {
+    format!("weir/{node}")
+}
+
+impl Evidence {
+    /// Goes on from the last checkpoint of this node's log.
+    pub(crate) fn open(
+        storage: &Arc<dyn Storage>,
+        layout: &Layout,
+        node: &Arc<str>,
+        options: &RecordOptions,
+    ) -> Result<Self, RecordError> {
+        let notes = notes::read(&**storage, &layout.checkpoints(), Some(node))?;
+        let file = KeyFile::of(layout, options)?;
+        let (key, fresh) = file.establish(&**storage, &origin(node), notes.is_empty())?;
+        let key = finish_rotation(&**storage, &file, key, &notes)?;
+        let last = notes.iter().rev().find_map(|found| {
+            found
+                .trusted(&origin(node), std::slice::from_ref(key.public()))
+                .map(|checkpoint| (found, checkpoint))
+        });
+        let sealed = !crate::segments::is_empty(&**storage, layout, node)?;
+        if last.is_none() && (!notes.is_empty() || (sealed && !fresh)) {
+            return Err(RecordError::Evidence(format!(
+                "`{}` has no checkpoint that the key `{}` signed: the record was altered, or belongs to another key; \
+                 `weir verify` tells. To begin its evidence anew, move its folder `checkpoints` and the key away",
+                layout.root().display(),
+                key.public().name(),
+            )));
+        }
+        let (tree, at, interim, nth) = match last {
+            Some((found, last)) => {
+                let interim = last.segments.is_empty() && last.next_key.is_none();
+                let of_that_size = notes.iter().filter(|note| note.size == last.size()).count();
+                let interim = interim.then(|| found.path.clone());
+                (last.tree, last.at, interim, of_that_size as u32)
+            }
+            None => (CompactRange::default(), None, None, 0),
+        };
+        let adopt = sealed && tree.size() == 0;
+        let anchor = options
+            .anchor
+            .as_ref()
+            .map(|folder| Anchor::new(Arc::clone(storage), folder.clone(), Arc::clone(node)));
+        if let Some(anchor) = &anchor {
+            anchor.check(key.public(), tree.size())?;
+        }
+        Ok(Self {
+            storage: Arc::clone(storage),
+            layout: layout.clone(),
+            node: Arc::clone(node),
+            notary: Mutex::new(Notary {
+                file,
+                key,
+                signed: tree.size(),
+                nth,
+                at: Instant::now(),
+                interim,
+                adopted: Vec::new(),
+                fault: None,
+            }),
+            growth: Mutex::new(Growth::new(tree, at, adopt)),
+            grown: Condvar::new(),
+            anchor,
+            checkpoint_age: options.checkpoint_age,
+            wait_max: HASHING_MAX,
+        })
+    }
+
+    fn growth(&self) -> MutexGuard<'_, Growth> {
+        self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notary(&self) -> MutexGuard<'_, Notary> {
+        self.notary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many leaves there are, and the time of the last.
+    pub(crate) fn reached(&self) -> (i64, Option<i64>) {
+        let growth = self.growth();
+        (growth.size() as i64, growth.at())
+    }
+
+    /// Whether what is sealed has yet to become leaves.
+    pub(crate) fn is_to_adopt(&self) -> bool {
+        self.growth().is_to_adopt()
+    }
+
+    /// Takes a record over that was made before there was evidence: these leaves, and these files as they are.
+    pub(crate) fn adopt(&self, leaves: impl IntoIterator<Item = Placed>, files: Vec<SealedFile>) {
+        self.growth().adopt(leaves);
+        self.notary().adopted = files;
+    }
+
+    /// Adds leaves. They count once every place before them is filled.
+    pub(crate) fn append(
+        &self,
+        leaves: impl IntoIterator<Item = Placed>,
+        policies: BTreeSet<String>,
+    ) {
+        self.growth().append(leaves, policies);
+        self.grown.notify_all();
+    }
+
+    /// Leaves the places before this one empty that nothing will fill any more.
+    pub(crate) fn fill_to(&self, seq: i64) {
+        self.growth().fill_to(seq);
+    }
+
+    /// Waits until this place of the log is a leaf.
+    pub(crate) fn wait_for(&self, seq: Option<i64>) -> Result<(), RecordError> {
+        let Some(seq) = seq else { return Ok(()) };
+        let until = Instant::now() + self.wait_max;
+        let mut growth = self.growth();
+        while (growth.size() as i64) <= seq {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let reached = growth.size();
+                return Err(RecordError::Evidence(format!(
+                    "entry {seq} is no leaf yet, only those before {reached} are"
+                )));
+            }
+            growth = self
+                .grown
+                .wait_timeout(growth, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint of the log as it is, durable when this returns; none if the last one says it all.
+    pub(crate) fn checkpoint(
+        &self,
+        files: impl IntoIterator<Item = SealedFile>,
+    ) -> Result<(), RecordError> {
+        let mut notary = self.notary();
+        let mut files: Vec<_> = files.into_iter().collect();
+        files.extend(notary.adopted.iter().cloned());
+        files.sort();
+        if files.is_empty() && self.growth().size() == notary.signed {
+            return Ok(());
+        }
+        let result = self.write(&mut notary, files, None);
+        notary.fault = result.as_ref().err().map(ToString::to_string);
+        if result.is_ok() {
+            notary.adopted.clear();
+        }
+        result
+    }
+
+    /// Writes a checkpoint if there are entries that have been without one for long enough.
+    fn checkpoint_if_due(&self) {
+        let due = self.notary().at.elapsed() >= self.checkpoint_age;
+        if due && let Err(error) = self.checkpoint([]) {
+            tracing::warn!(%error, "a checkpoint cannot be written");
+        }
+    }
+
+    /// Writes checkpoints under load until the other side of `stopped` is dropped.
+    pub(crate) fn run(&self, stopped: &Receiver<()>) {
+        let tick = (self.checkpoint_age / 4).max(Duration::from_millis(10));
+        while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(tick) {
+            self.checkpoint_if_due();
+        }
+    }
+
+    /// A key that may follow the present one.
+    pub(crate) fn next_key(&self) -> Result<SigningKey, RecordError> {
+        KeyFile::generate(&origin(&self.node))
+    }
+
+    /// Goes over to a new key: one last checkpoint of the old one names it, and both sign it.
+    pub(crate) fn rotate(&self, next: SigningKey) -> Result<(), RecordError> {
+        let mut notary = self.notary();
+        notary.file.put_aside(&*self.storage, &next)?;
+        self.write(&mut notary, Vec::new(), Some(&next))?;
+        notary.file.put_in_force(&*self.storage, &next)?;
+        notary.key = next;
+        Ok(())
+    }
+
+    /// The public key in force.
+    pub(crate) fn public_key(&self) -> VerifyingKey {
+        self.notary().key.public().clone()
+    }
+
+    /// What goes wrong.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let anchor = self.anchor.as_ref().and_then(Anchor::fault);
+        self.notary().fault.clone().or(anchor)
+    }
+
+    fn write(
+        &self,
+        notary: &mut Notary,
+        segments: Vec<SealedFile>,
+        next: Option<&SigningKey>,
+    ) -> Result<(), RecordError> {
+        let (tree, at, policies) = self.growth().snapshot();
+        let size = tree.size();
+        let checkpoint = Checkpoint {
+            origin: origin(&self.node),
+            tree,
+            at,
+            policies: policies.iter().cloned().collect(),
+            segments,
+            next_key: next.map(|key| key.public().clone()),
+        };
+        let mut keys = vec![&notary.key];
+        keys.extend(next);
+        let note = Note::sign(checkpoint.to_text(), &keys).to_string();
+        let nth = if size == notary.signed {
+            notary.nth + 1
+        } else {
+            1
+        };
+        let folder = self.layout.checkpoints();
+        let path = folder.join(checkpoint_name(&self.node, size, nth));
+        identity::replace(&*self.storage, &path, note.as_bytes(), |s, p| s.create(p))?;
+        self.growth().told(&policies);
+        let superfluous = notary.interim.take();
+        if checkpoint.segments.is_empty() && checkpoint.next_key.is_none() {
+            notary.interim = Some(path.clone());
+        }
+        (notary.signed, notary.nth, notary.at) = (size, nth, Instant::now());
+        if let Some(superfluous) = superfluous.filter(|before| *before != path)
+            && let Err(error) = self.storage.remove(&superfluous)
+        {
+            tracing::debug!(%error, "a superfluous checkpoint stays");
+        }
+        if let Some(anchor) = &self.anchor {
+            anchor.take(size, note);
+        }
+        Ok(())
+    }
+}
+
+/// A change of keys that was cut short: it took place if its checkpoint was written.
+fn finish_rotation(
+    storage: &dyn Storage,
+    file: &KeyFile,
+    key: SigningKey,
+    notes: &[notes::Found],
+) -> Result<SigningKey, RecordError> {
+    let Some(next) = file.aside(storage)? else {
+        return Ok(key);
+    };
+    let present = [key.public().clone()];
+    let handed_over = notes.iter().any(|found| {
+        let Ok((note, checkpoint)) = &found.read else {
+            return false;
+        };
+        checkpoint.next_key.as_ref() == Some(next.public())
+            && note.signed_by(&present).is_ok_and(|by| !by.is_empty())
+    });
+    if handed_over {
+        file.put_in_force(storage, &next)?;
+        return Ok(next);
+    }
+    file.drop_aside(storage)?;
+    Ok(key)
+}

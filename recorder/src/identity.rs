@@ -164,10 +164,10 @@ fn matches(digest: &str, document: &[u8]) -> bool {
     hex_of(digest).is_ok_and(|hex| hex == hex::encode(Sha256::digest(document)))
 }
 
-type Create = fn(&dyn Storage, &Path) -> io::Result<Box<dyn crate::StorageFile>>;
+pub(crate) type Create = fn(&dyn Storage, &Path) -> io::Result<Box<dyn crate::StorageFile>>;
 
 /// Writes a file aside and exchanges it in one step, durable when this returns.
-fn replace(
+pub(crate) fn replace(
     storage: &dyn Storage,
     path: &Path,
     bytes: &[u8],
@@ -193,7 +193,10 @@ fn replace(
         .map_err(RecordError::io("sync", folder))
 }
 
-fn read_if_there(storage: &dyn Storage, path: &Path) -> Result<Option<Vec<u8>>, RecordError> {
+pub(crate) fn read_if_there(
+    storage: &dyn Storage,
+    path: &Path,
+) -> Result<Option<Vec<u8>>, RecordError> {
     match storage.read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -201,7 +204,7 @@ fn read_if_there(storage: &dyn Storage, path: &Path) -> Result<Option<Vec<u8>>, 
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], RecordError> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], RecordError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
         .map_err(|e| RecordError::io("read", "random bytes")(io::Error::other(e.to_string())))?;

@@ -226,7 +226,7 @@ impl<'a> Index<'a> {
             .filter(|found| !sealed.contains(&found.seq))
         {
             let call = found.call()?;
-            let end = self.end(found.seq)?;
+            let end = self.end(found.seq, call.verdict)?;
             visit(CallFound {
                 seq: found.seq,
                 at: found.at,
@@ -238,9 +238,13 @@ impl<'a> Index<'a> {
         Ok(())
     }
 
-    fn end(&self, seq: i64) -> Result<End<'a>, RecordError> {
+    fn end(&self, seq: i64, verdict: Verdict) -> Result<End<'a>, RecordError> {
         if let Some(at) = self.voided.get(&seq) {
             return Ok(End::Voided { at: *at });
+        }
+        // A denied call ended when it was decided.
+        if verdict == Verdict::Deny {
+            return Ok(End::Open);
         }
         let place = self
             .finished
@@ -254,6 +258,38 @@ impl<'a> Index<'a> {
             } => Ok(End::Finished { seq, at, finish }),
             Entry::Decided { .. } | Entry::Void { .. } | Entry::Event { .. } => Ok(End::Open),
         }
+    }
+
+    /// Visits every entry from this place on, in no order; the flag is false for the end of a call that no row will have: of one that
+    /// is void, was denied, or ended before.
+    pub(crate) fn each_entry(
+        &self,
+        from: i64,
+        mut visit: impl FnMut(&'a [u8], bool) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
+        let plain = self.decided.iter().chain(&self.events);
+        for found in plain.filter(|found| found.seq >= from) {
+            visit(found.payload, true)?;
+        }
+        for (call_seq, found) in self.finished.iter().filter(|(_, found)| found.seq >= from) {
+            let call = self.decided.binary_search_by_key(call_seq, |call| call.seq);
+            let ends = match call.ok().and_then(|at| self.decided.get(at)) {
+                Some(call) => {
+                    matches!(
+                        self.end(*call_seq, call.call()?.verdict)?,
+                        End::Finished { .. }
+                    )
+                }
+                None => false,
+            };
+            visit(found.payload, ends)?;
+        }
+        Ok(())
+    }
+
+    /// When decisions became void.
+    pub(crate) fn voided(&self) -> &HashMap<i64, i64> {
+        &self.voided
     }
 
     /// Finishes of calls that these files do not hold, with the call's place.
@@ -297,16 +333,7 @@ impl<'a> Index<'a> {
                 Entry::Event { event, .. } => visit(found.seq, found.at, &event)?,
                 Entry::Void { seqs, .. } => {
                     let text = ranges(&seqs);
-                    let count = Some(seqs.len() as i64);
-                    visit(
-                        found.seq,
-                        found.at,
-                        &Event {
-                            count,
-                            text: Some(&text),
-                            ..Event::of(EventKind::Void)
-                        },
-                    )?;
+                    visit(found.seq, found.at, &void_event(&seqs, &text))?;
                 }
                 Entry::Decided { .. } | Entry::Finished { .. } => {}
             }
@@ -344,8 +371,17 @@ impl CallFound<'_, '_> {
     }
 }
 
+/// What the events say of a void; `text` names the places.
+pub(crate) fn void_event<'t>(seqs: &[i64], text: &'t str) -> Event<&'t str> {
+    Event {
+        count: Some(seqs.len() as i64),
+        text: Some(text),
+        ..Event::of(EventKind::Void)
+    }
+}
+
 /// Places in the log as people write them: `3-5, 8`.
-fn ranges(seqs: &[i64]) -> String {
+pub(crate) fn ranges(seqs: &[i64]) -> String {
     let mut runs: Vec<(i64, i64)> = Vec::new();
     for &seq in seqs {
         match runs.last_mut() {

@@ -36,7 +36,7 @@ impl Layout {
     }
 
     /// The folders that every record has.
-    pub(crate) fn folders(&self) -> [PathBuf; 5] {
+    pub(crate) fn folders(&self) -> [PathBuf; 6] {
         let (calls, events) = (self.table(Table::Calls), self.table(Table::Events));
         [
             self.journals(),
@@ -44,6 +44,7 @@ impl Layout {
             events,
             self.policies(),
             self.resolvers(),
+            self.checkpoints(),
         ]
     }
 
@@ -82,6 +83,35 @@ impl Layout {
     pub(crate) fn resolvers(&self) -> PathBuf {
         self.root.join("resolvers")
     }
+
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// Where the signing key is unless the options say otherwise: beside the folder, so that a copy of the record does not
+    /// carry it.
+    pub(crate) fn signing_key(&self) -> Option<PathBuf> {
+        let root = std::path::absolute(&self.root).ok()?;
+        let mut name = root.file_name()?.to_owned();
+        name.push(".key");
+        Some(root.with_file_name(name))
+    }
+}
+
+/// Name of a checkpoint: the node, the log's size, and which of several of that size.
+pub(crate) fn checkpoint_name(node: &str, size: u64, nth: u32) -> String {
+    match nth {
+        0 | 1 => format!("{node}-{size:012}.note"),
+        nth => format!("{node}-{size:012}.{nth}.note"),
+    }
+}
+
+/// What a checkpoint's name says.
+pub(crate) fn checkpoint(name: &str) -> Option<(&str, u64)> {
+    let (node, rest) = name.strip_suffix(".note")?.rsplit_once('-')?;
+    let (size, nth) = rest.split_once('.').unwrap_or((rest, "1"));
+    nth.parse::<u32>().ok()?;
+    Some((node, size.parse().ok()?))
 }
 
 /// Node and number of a journal file's name.

@@ -59,6 +59,16 @@ pub use commit::{Commit, Permit, Unrecorded};
 pub use digest::DigestKey;
 pub use error::RecordError;
 pub use event::{Event, EventKind};
+pub use evidence::key::{KeyError, SigningKey, VerifyingKey};
+pub use evidence::merkle::{CompactRange, Hash, leaf_hash, node_hash};
+pub use evidence::note::{Note, NoteError};
+pub use evidence::proof::{
+    Subtrees, consistency_ranges, inclusion_ranges, verify_consistency, verify_inclusion,
+};
+pub use evidence::verify::{
+    CallProof, EntryProof, Finding, LogVerification, ProofError, State, Verification,
+    VerifyOptions, prove, verify, verify_on, verify_proof,
+};
 pub use log::{Log, Stamp, Void};
 pub use options::{Durability, RecordOptions};
 pub use reader::{CallRow, CallRows, Calls, RecordReader, Segment};

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::entry::{Entry, EntryWrite, entry_frame};
 use crate::queue::{Entering, Queue};
-use crate::{Call, Commit, Event, Finish, Unrecorded};
+use crate::{Call, Commit, Event, Finish, Unrecorded, Verdict};
 
 /// The single writer of a record. It lives under the ledger's one mutex; every method only queues, and none waits for
 /// the disk.
@@ -68,24 +68,34 @@ impl Log {
             seq,
             decided_at: at,
         } = stamp;
+        if call
+            .approval
+            .as_ref()
+            .is_some_and(|a| a.answer_seq.is_some())
+        {
+            return Commit::refuse(seq, at, Unrecorded::Answered);
+        }
         let entry: EntryWrite<'_, S> = Entry::Decided { seq, at, call };
         let Some(frame) = entry_frame(&entry) else {
             return Commit::refuse(seq, at, Unrecorded::TooLarge);
         };
-        match self.queue.push(Entering::Decision, (seq, at), frame) {
+        let entering = Entering::Decision {
+            admitted: call.verdict == Verdict::Allow,
+        };
+        match self.queue.push(entering, (seq, at), frame) {
             Ok(durable) => Commit::decision(seq, at, call.verdict, call.call_id, durable),
             Err(why) => Commit::refuse(seq, at, why),
         }
     }
 
-    /// Writes down how an admitted call ended. Waiting for the commit is optional.
+    /// Writes down how an admitted call ended, once; for any other call it is refused. Waiting for the commit is optional.
     pub fn finish<S: AsRef<str> + Serialize>(
         &mut self,
         now: i64,
         call_seq: i64,
         finish: &Finish<S>,
     ) -> Commit {
-        self.fact(now, |seq, at| {
+        self.fact(now, Entering::Finish { call_seq }, |seq, at| {
             entry_frame::<S>(&Entry::Finished {
                 seq,
                 at,
@@ -97,18 +107,23 @@ impl Log {
 
     /// Writes an event down. Waiting for the commit is optional.
     pub fn event<S: AsRef<str> + Serialize>(&mut self, now: i64, event: &Event<S>) -> Commit {
-        self.fact(now, |seq, at| {
+        self.fact(now, Entering::Event, |seq, at| {
             entry_frame::<S>(&Entry::Event { seq, at, event })
         })
     }
 
-    fn fact(&mut self, now: i64, frame: impl Fn(i64, i64) -> Option<Vec<u8>>) -> Commit {
+    fn fact(
+        &mut self,
+        now: i64,
+        entering: Entering,
+        frame: impl Fn(i64, i64) -> Option<Vec<u8>>,
+    ) -> Commit {
         loop {
             let (seq, at) = self.queue.stamp(now);
             let Some(frame) = frame(seq, at) else {
                 return Commit::refuse(seq, at, Unrecorded::TooLarge);
             };
-            match self.queue.push(Entering::Fact, (seq, at), frame) {
+            match self.queue.push(entering, (seq, at), frame) {
                 Ok(durable) => return Commit::entry(seq, at, durable),
                 // The recorder wrote an entry of its own in between: take the next place.
                 Err(Unrecorded::StaleStamp) => {}

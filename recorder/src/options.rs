@@ -31,6 +31,14 @@ pub struct RecordOptions {
     pub journal_ahead_bytes: u64,
     /// Pause between attempts to write again after a storage fault. Default 250 ms.
     pub retry_pause: Duration,
+    /// The private key that signs checkpoints; made if it does not exist, and its public key beside it, ending in `.pub`.
+    /// None: `<record>.key`, beside the record's folder.
+    pub signing_key: Option<PathBuf>,
+    /// A folder outside the record, best on another machine, that gets every checkpoint too and never loses one. None by
+    /// default: then nobody can notice that the end of the record was cut off.
+    pub anchor: Option<PathBuf>,
+    /// Longest that durable entries stay without a checkpoint, besides the one at each seal. Default 5 s.
+    pub checkpoint_age: Duration,
 }
 
 /// When a decision counts as written.
@@ -58,6 +66,9 @@ impl RecordOptions {
             journal_bytes_max: 64 << 20,
             journal_ahead_bytes: 8 << 20,
             retry_pause: Duration::from_millis(250),
+            signing_key: None,
+            anchor: None,
+            checkpoint_age: Duration::from_secs(5),
         }
     }
 }

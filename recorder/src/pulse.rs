@@ -49,7 +49,7 @@ fn tell_overflow(committer: &Committer, count: u64) {
         let Some(frame) = entry_frame(&entry) else {
             return;
         };
-        match committer.queue.push(Entering::Fact, (seq, at), frame) {
+        match committer.queue.push(Entering::Event, (seq, at), frame) {
             Err(Unrecorded::StaleStamp) => {}
             Ok(_) => return,
             Err(why) => return tracing::warn!(%why, "refused decisions were not told"),

@@ -56,6 +56,13 @@ impl Queue {
         Ok(state.void.take())
     }
 
+    /// Where a journal file that is begun now goes on: the first place that no durable entry has, so that no place is skipped
+    /// if nothing more is written; and the time of the last entry.
+    pub(crate) fn first_waiting(&self) -> (i64, i64) {
+        let state = self.lock();
+        (state.first_waiting(), state.last_at)
+    }
+
     /// The next place and time.
     pub(crate) fn stamp(&self, now: i64) -> (i64, i64) {
         let state = self.lock();
@@ -72,14 +79,15 @@ impl Queue {
         let (ack, receiver) = oneshot::channel();
         let mut state = self.lock();
         match kind {
-            Entering::Decision => state.admit(&self.options)?,
-            Entering::Fact => state.take_fact(&self.options)?,
+            Entering::Decision { .. } => state.admit(&self.options)?,
+            Entering::Finish { .. } | Entering::Event => state.take_fact(&self.options)?,
             Entering::Carried => state.take_carried()?,
         }
         if kind != Entering::Carried {
             if state.next_seq != seq {
                 return Err(Unrecorded::StaleStamp);
             }
+            state.enter(kind, seq)?;
             state.next_seq += 1;
             state.last_at = state.last_at.max(at);
         }
@@ -152,18 +160,24 @@ impl Queue {
         }
     }
 
-    /// So many more entries are written; with `durable`, everything written is. Nothing happens in another generation.
-    pub(crate) fn confirm(&self, generation: u64, count: usize, durable: bool) {
+    /// So many more entries are written; with `durable`, everything written is, and the frames of new entries come back.
+    /// Nothing happens in another generation.
+    pub(crate) fn confirm(&self, generation: u64, count: usize, durable: bool) -> Vec<Vec<u8>> {
         let mut state = self.lock();
         if state.generation != generation {
-            return;
+            return Vec::new();
         }
         let interval = matches!(self.options.durability, Durability::Interval(_));
         let acks = state.written(count, interval);
-        let synced = if durable { state.durable() } else { Vec::new() };
+        let (synced, frames) = if durable {
+            state.durable()
+        } else {
+            Default::default()
+        };
         state.turn_if_full(&self.options);
         drop(state);
         confirm(acks.into_iter().chain(synced));
+        frames
     }
 
     /// Gives the journal file of this generation up: what waits for it is refused. The next generation, which has to open
@@ -268,18 +282,27 @@ impl Queue {
         Some(std::mem::take(&mut state.turn_waiters))
     }
 
-    /// The frames of everything that waits, for the first write into a new file; takes all of it.
-    pub(crate) fn take_all(&self, generation: u64) -> Option<(Vec<u8>, usize)> {
+    /// The frames of everything that waits and of these entries, in the log's order, for the first write into a new file;
+    /// takes all of it.
+    pub(crate) fn take_all(
+        &self,
+        generation: u64,
+        told: &[(i64, Vec<u8>)],
+    ) -> Option<(Vec<u8>, usize)> {
         let mut state = self.lock();
         if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
             return None;
         }
         state.taken = state.entries.len();
         let mut bytes = Vec::with_capacity(state.bytes);
-        state
-            .entries
-            .iter()
-            .for_each(|entry| bytes.extend_from_slice(&entry.frame));
+        let mut told = told.iter().peekable();
+        for entry in &state.entries {
+            while let Some((_, frame)) = told.next_if(|(seq, _)| *seq < entry.seq) {
+                bytes.extend_from_slice(frame);
+            }
+            bytes.extend_from_slice(&entry.frame);
+        }
+        told.for_each(|(_, frame)| bytes.extend_from_slice(frame));
         Some((bytes, state.taken))
     }
 
@@ -308,7 +331,7 @@ impl Queue {
         number: u64,
         count: usize,
         healing: Healing,
-    ) -> Option<JournalState> {
+    ) -> Option<(JournalState, Vec<Vec<u8>>)> {
         let mut state = self.lock();
         if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
             return None;
@@ -320,7 +343,7 @@ impl Queue {
         };
         let poisoned = std::mem::replace(&mut state.journal, next);
         let acks = state.written(count, false);
-        let synced = state.durable();
+        let (synced, frames) = state.durable();
         state.journal.durable_to = state.journal.durable_to.max(healing.event_seq);
         if let Some((_, void)) = healing.void {
             state.void = Some(match state.void.take() {
@@ -338,7 +361,7 @@ impl Queue {
         state.journal.since.get_or_insert_with(Instant::now);
         drop(state);
         confirm(acks.into_iter().chain(synced));
-        Some(poisoned)
+        Some((poisoned, frames))
     }
 
     /// Sleeps before the next attempt; false if there is none to make any more.

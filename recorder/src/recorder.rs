@@ -7,13 +7,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::committer::Committer;
+use crate::evidence::anchor::Anchor;
+use crate::evidence::{Evidence, Hasher};
 use crate::identity::{self, Identity};
 use crate::layout::Layout;
 use crate::pulse;
 use crate::queue::{Mode, Queue};
 use crate::recovery::{self, Recovery};
 use crate::sealer::{Sealer, Spare};
-use crate::{Calls, DigestKey, Log, RecordError, RecordOptions, RecordReader, Storage, Unrecorded};
+use crate::{
+    Calls, DigestKey, Event, EventKind, Log, RecordError, RecordOptions, RecordReader, Storage,
+    Unrecorded, VerifyingKey,
+};
 
 /// A record that is open for writing. Clones are handles to the same record; when the last is dropped, it is closed.
 #[derive(Debug, Clone)]
@@ -26,6 +31,7 @@ struct Inner {
     node: Arc<str>,
     key: DigestKey,
     reader: RecordReader,
+    evidence: Arc<Evidence>,
     storage: Arc<dyn Storage>,
     /// One document at a time, since two writers of the same one would meet in its file aside.
     keeping: Mutex<()>,
@@ -34,6 +40,7 @@ struct Inner {
 
 /// What ends when the record is closed. The lock goes last.
 struct Running {
+    witness: Witness,
     pulse: Sender<()>,
     committer: Receiver<Result<(), Unrecorded>>,
     sealer: JoinHandle<()>,
@@ -74,7 +81,7 @@ impl Recovered {
 pub struct Health {
     /// Decisions can be written.
     pub recording: bool,
-    /// Why not, or what goes wrong with sealing.
+    /// Why not, or what goes wrong with sealing or with checkpoints.
     pub fault: Option<String>,
     /// Entries waiting for the disk.
     pub waiting: usize,
@@ -98,12 +105,19 @@ impl Recorder {
         let identity = Identity::establish(&*storage, &layout, &options)?;
         let key = identity::digest_key(&*storage, &layout)?;
         let node: Arc<str> = identity.node.into();
+        let evidence = Arc::new(Evidence::open(&storage, &layout, &node, &options)?);
         let Recovery {
             journal,
             last,
             unfinished,
             torn,
-        } = recovery::recover(&*storage, &layout, &node, options.journal_ahead_bytes)?;
+        } = recovery::recover(
+            &*storage,
+            &layout,
+            &node,
+            options.journal_ahead_bytes,
+            &evidence,
+        )?;
 
         let next_seq = last.map_or(0, |(seq, _)| seq + 1);
         let last_at = last.map_or(i64::MIN, |(_, at)| at);
@@ -118,7 +132,14 @@ impl Recorder {
             layout.clone(),
             Arc::clone(&node),
             Arc::clone(&spare),
+            Arc::clone(&evidence),
         );
+        let (to_hasher, durable) = mpsc::sync_channel(BATCHES_MAX);
+        let grown = Arc::clone(&evidence);
+        spawn("weir-leaves", move || {
+            Hasher::default().run(&grown, &durable)
+        })?;
+        let witness = Witness::start(&evidence)?;
         // If closing fails, the folder stays locked until nobody can write segments any more.
         let held = Arc::clone(&lock);
         let sealer = spawn("weir-seal", move || {
@@ -131,6 +152,7 @@ impl Recorder {
             layout: layout.clone(),
             node: Arc::clone(&node),
             sealer: to_sealer,
+            leaves: to_hasher,
             spare,
             closed: to_closed,
         });
@@ -150,6 +172,7 @@ impl Recorder {
             reader: reader.clone(),
         };
         let running = Mutex::new(Some(Running {
+            witness,
             pulse,
             committer,
             sealer,
@@ -162,6 +185,7 @@ impl Recorder {
                 node,
                 key,
                 reader,
+                evidence,
                 storage,
                 keeping: Mutex::new(()),
                 running,
@@ -212,6 +236,37 @@ impl Recorder {
         })
     }
 
+    /// The key with which checkpoints of this record are verified.
+    pub fn public_key(&self) -> VerifyingKey {
+        self.0.evidence.public_key()
+    }
+
+    /// Replaces the signing key: an event tells of it, and a checkpoint that the old key signs names the new one. Who believes the
+    /// old public key believes the new one from there on. Must not be called inside an async runtime.
+    pub fn rotate_key(&self) -> Result<VerifyingKey, RecordError> {
+        let next = self.0.evidence.next_key()?;
+        let detail = serde_json::json!({
+            "old": self.public_key().to_string(),
+            "new": next.public().to_string(),
+        })
+        .to_string();
+        let event = Event {
+            text: Some("the key that signs checkpoints is replaced"),
+            detail: Some(detail.as_str()),
+            ..Event::of(EventKind::KeyRotation)
+        };
+        // The log is the writer's; this only queues beside it, as the pulse does.
+        let commit = Log::new(Arc::clone(&self.0.queue)).event(i64::MIN, &event);
+        let seq = commit.seq();
+        commit
+            .wait_blocking()
+            .map_err(|why| RecordError::Unwritable(why.to_string()))?;
+        self.0.evidence.wait_for(Some(seq))?;
+        let public = next.public().clone();
+        self.0.evidence.rotate(next)?;
+        Ok(public)
+    }
+
     /// How the record fares.
     pub fn health(&self) -> Health {
         let state = self.0.queue.lock();
@@ -219,6 +274,7 @@ impl Recorder {
             Mode::Faulty(why) => Some(why.to_string()),
             Mode::Recording | Mode::Closing | Mode::Closed => state.seal_fault.clone(),
         };
+        let fault = fault.or_else(|| self.0.evidence.fault());
         Health {
             recording: state.mode == Mode::Recording,
             fault,
@@ -236,6 +292,45 @@ impl Recorder {
     }
 }
 
+/// The threads that write checkpoints while the record is open.
+struct Witness {
+    evidence: Arc<Evidence>,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Witness {
+    fn start(evidence: &Arc<Evidence>) -> Result<Self, RecordError> {
+        let (stop, stopped) = mpsc::channel();
+        let witness = Arc::clone(evidence);
+        let thread = spawn("weir-witness", move || witness.run(&stopped))?;
+        if evidence.anchor.is_some() {
+            let anchored = Arc::clone(evidence);
+            let run = move || anchored.anchor.as_ref().map_or((), Anchor::run);
+            spawn("weir-anchor", run)?;
+        }
+        Ok(Self {
+            evidence: Arc::clone(evidence),
+            stop,
+            thread,
+        })
+    }
+
+    /// Ends both; the anchor gets the last checkpoint, if it takes it in this time.
+    fn stop(self, wait_max: Duration) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that writes checkpoints had stopped");
+        }
+        if let Some(anchor) = &self.evidence.anchor {
+            anchor.close(wait_max);
+        }
+    }
+}
+
+/// Batches that may wait to be hashed; hashing is far faster than a disk.
+const BATCHES_MAX: usize = 64;
+
 impl Inner {
     fn keep(&self, folder: &Path, digest: &str, document: &[u8]) -> Result<(), RecordError> {
         let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
@@ -252,6 +347,7 @@ impl Inner {
             return Ok(());
         };
         let Running {
+            witness,
             pulse,
             committer,
             sealer,
@@ -276,6 +372,7 @@ impl Inner {
                 .take()
                 .map_or(Ok(()), |why| Err(RecordError::Unwritable(why)))
         });
+        witness.stop(self.queue.options.commit_wait_max);
         drop(lock);
         sealed
     }

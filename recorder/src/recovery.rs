@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::RecordError;
 use crate::Storage;
 use crate::entry::{Header, file_head};
+use crate::evidence::verify::Moment;
+use crate::evidence::{Evidence, Hasher};
 use crate::index::{Index, JournalBytes};
 use crate::journal::JournalFile;
 use crate::layout::{Layout, Table};
@@ -31,6 +33,7 @@ pub(crate) fn recover(
     layout: &Layout,
     node: &Arc<str>,
     ahead: u64,
+    evidence: &Evidence,
 ) -> Result<Recovery, RecordError> {
     segments::remove_leftovers(storage, layout, Table::Calls)?;
     segments::remove_leftovers(storage, layout, Table::Events)?;
@@ -45,7 +48,11 @@ pub(crate) fn recover(
         Some(last) => Some(last),
         None => sealed_to(storage, layout, node)?,
     };
-    let done = seal(storage, layout, node, &index, true)?;
+    if evidence.is_to_adopt() {
+        adopt(evidence, storage, layout, node)?;
+    }
+    let last = grow(evidence, &index, last)?;
+    let done = seal(storage, layout, node, &index, true, evidence)?;
 
     let number = ours.iter().map(|file| file.number + 1).max().unwrap_or(1);
     let journals = layout.journals();
@@ -87,6 +94,52 @@ pub(crate) fn recover(
         unfinished: done.unknown,
         torn: index.torn,
     })
+}
+
+/// Makes leaves of what the journal holds behind the last checkpoint. If a checkpoint vouches for more than there is, the log
+/// goes on behind what it vouches for: what is missing stays missed.
+fn grow(
+    evidence: &Evidence,
+    index: &Index<'_>,
+    last: Option<(i64, i64)>,
+) -> Result<Option<(i64, i64)>, RecordError> {
+    let (size, at) = evidence.reached();
+    let mut hasher = Hasher::default();
+    let mut leaves = Vec::new();
+    index.each_entry(size, |payload, ends| {
+        leaves.extend(hasher.hash(payload, index.voided(), ends));
+        Ok(())
+    })?;
+    leaves.sort_by_key(|leaf| leaf.seq);
+    evidence.append(leaves, hasher.take_policies());
+    let next = last.map_or(0, |(seq, _)| seq + 1);
+    if size > next {
+        tracing::error!(
+            vouched = size,
+            there = next,
+            "entries that a checkpoint vouches for are gone"
+        );
+        return Ok(Some((size - 1, at.unwrap_or(i64::MIN))));
+    }
+    evidence.fill_to(next);
+    Ok(last.map(|(seq, last_at)| (seq, Some(last_at).max(at).unwrap_or(last_at))))
+}
+
+/// Takes over what was sealed before there was evidence: leaves of its rows, and its files as they are.
+fn adopt(
+    evidence: &Evidence,
+    storage: &dyn Storage,
+    layout: &Layout,
+    node: &str,
+) -> Result<(), RecordError> {
+    let moment = Moment::take(storage, layout)?;
+    let Some(of_node) = moment.nodes.get(node) else {
+        return Ok(());
+    };
+    tracing::info!("the record was made without evidence; it begins with the rows as they are");
+    let (leaves, files) = of_node.adopt(storage, layout, node)?;
+    evidence.adopt(leaves, files);
+    Ok(())
 }
 
 /// How far the log had come, from the segments alone: only needed where somebody removed the journal.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
+use crate::evidence::Evidence;
+use crate::evidence::checkpoint::SealedFile;
 use crate::index::Index;
 use crate::layout::{DAY, Layout, Table, date};
 use crate::rows::{CallsBuilder, End, EventsBuilder};
-use crate::segments::{self, Unsealed};
+use crate::segments::{self, Staged, Unsealed};
 use crate::{RecordError, Storage};
 
 /// What sealing came to.
@@ -32,6 +34,7 @@ pub(crate) fn seal(
     node: &Arc<str>,
     index: &Index<'_>,
     last: bool,
+    evidence: &Evidence,
 ) -> Result<Done, RecordError> {
     let mut done = Done::default();
     let target = Target {
@@ -59,14 +62,24 @@ pub(crate) fn seal(
         rows.of(found.seq, found.at)?
             .push(found.seq, found.at, found.call, &end)
     })?;
-    done.segments += rows.finish()?;
+    let mut staged = rows.finish()?;
 
     let sealed = target.sealed(Table::Events, index.events_range(), index.first_event_at())?;
     let mut rows = Days::new(&target, Table::Events, EventsBuilder::new(node));
     index.each_event(&sealed, |seq, at, event| {
         rows.of(seq, at)?.push(seq, at, event)
     })?;
-    done.segments += rows.finish()?;
+    staged.extend(rows.finish()?);
+    // What the files hold is signed before anybody sees them.
+    evidence.wait_for(index.last_seq)?;
+    evidence.checkpoint(staged.iter().map(|file| SealedFile {
+        digest: file.digest,
+        path: file.name.clone(),
+    }))?;
+    for file in &staged {
+        file.publish(storage)?;
+    }
+    done.segments += staged.len() as u64;
     Ok(done)
 }
 
@@ -120,7 +133,7 @@ struct Days<'a, R> {
     rows: R,
     day: i64,
     range: Option<(i64, i64)>,
-    segments: u64,
+    staged: Vec<Staged>,
 }
 
 impl<'a, R: Rows> Days<'a, R> {
@@ -131,7 +144,7 @@ impl<'a, R: Rows> Days<'a, R> {
             rows,
             day: 0,
             range: None,
-            segments: 0,
+            staged: Vec::new(),
         }
     }
 
@@ -147,9 +160,9 @@ impl<'a, R: Rows> Days<'a, R> {
         Ok(&mut self.rows)
     }
 
-    fn finish(mut self) -> Result<u64, RecordError> {
+    fn finish(mut self) -> Result<Vec<Staged>, RecordError> {
         self.write()?;
-        Ok(self.segments)
+        Ok(self.staged)
     }
 
     fn write(&mut self) -> Result<(), RecordError> {
@@ -172,8 +185,8 @@ impl<'a, R: Rows> Days<'a, R> {
             rows,
             reached,
         };
-        segments::write(storage, layout, &unsealed)?;
-        self.segments += 1;
+        self.staged
+            .push(segments::stage(storage, layout, &unsealed)?);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::entry::payload_frame;
+use crate::evidence::Evidence;
 use crate::index::{Index, JournalBytes};
 use crate::journal::JournalFile;
 use crate::layout::Layout;
@@ -61,6 +62,7 @@ pub(crate) struct Sealer {
     layout: Layout,
     node: Arc<str>,
     spare: Arc<Spare>,
+    evidence: Arc<Evidence>,
     /// Calls carried into a later file and not sealed yet, with their time.
     open: HashMap<i64, i64>,
     /// Files that could not be sealed before the record closed.
@@ -74,6 +76,7 @@ impl Sealer {
         layout: Layout,
         node: Arc<str>,
         spare: Arc<Spare>,
+        evidence: Arc<Evidence>,
     ) -> Self {
         Self {
             queue,
@@ -81,6 +84,7 @@ impl Sealer {
             layout,
             node,
             spare,
+            evidence,
             open: HashMap::new(),
             left: Vec::new(),
         }
@@ -160,7 +164,14 @@ impl Sealer {
             }
         }
         let index = Index::of(read.iter().map(|(file, durable_to)| (file, *durable_to)))?;
-        let done = seal(&*self.storage, &self.layout, &self.node, &index, last)?;
+        let done = seal(
+            &*self.storage,
+            &self.layout,
+            &self.node,
+            &index,
+            last,
+            &self.evidence,
+        )?;
         if !last {
             self.carry_open(&index, &done.open)?;
         }

@@ -13,6 +13,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
 
 use crate::layout::{Layout, Table, date, segment, segment_name};
 use crate::schema::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, calls_schema, events_schema};
@@ -59,6 +60,21 @@ pub(crate) fn list(
         (&a.node, a.first_seq, a.last_seq).cmp(&(&b.node, b.first_seq, b.last_seq))
     });
     Ok(found)
+}
+
+/// Whether no segment of this node is sealed yet.
+pub(crate) fn is_empty(
+    storage: &dyn Storage,
+    layout: &Layout,
+    node: &str,
+) -> Result<bool, RecordError> {
+    for table in [Table::Calls, Table::Events] {
+        let segments = list(storage, layout, table, None..=None)?;
+        if segments.iter().any(|segment| segment.node == node) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Which `seq` in this range the segments hold.
@@ -159,12 +175,34 @@ pub(crate) struct Unsealed<'a> {
     pub(crate) reached: (i64, i64),
 }
 
-/// Writes a segment: aside, synced, and only then under its name, which is synced too.
-pub(crate) fn write(
+/// A segment that is written and synced, and has not got its name yet.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    folder: PathBuf,
+    aside: PathBuf,
+    path: PathBuf,
+    /// SHA-256 of its bytes.
+    pub(crate) digest: [u8; 32],
+    /// Its path in the record's folder.
+    pub(crate) name: String,
+}
+
+impl Staged {
+    /// Gives it its name, durable when this returns.
+    pub(crate) fn publish(&self, storage: &dyn Storage) -> Result<(), RecordError> {
+        storage
+            .rename(&self.aside, &self.path)
+            .map_err(RecordError::io("rename", &self.aside))?;
+        sync(storage, &self.folder)
+    }
+}
+
+/// Writes a segment aside.
+pub(crate) fn stage(
     storage: &dyn Storage,
     layout: &Layout,
     unsealed: &Unsealed<'_>,
-) -> Result<PathBuf, RecordError> {
+) -> Result<Staged, RecordError> {
     let folder = layout.day(unsealed.table, unsealed.date);
     let name = segment_name(unsealed.node, unsealed.first_seq, unsealed.last_seq);
     let (aside, path) = (folder.join(format!(".{name}.tmp")), folder.join(&name));
@@ -180,11 +218,14 @@ pub(crate) fn write(
     file.write_at(0, &bytes)
         .map_err(RecordError::io("write", &aside))?;
     file.sync_data().map_err(RecordError::io("sync", &aside))?;
-    storage
-        .rename(&aside, &path)
-        .map_err(RecordError::io("rename", &aside))?;
-    sync(storage, &folder)?;
-    Ok(path)
+    let table = unsealed.table.folder();
+    Ok(Staged {
+        digest: Sha256::digest(&bytes).into(),
+        name: format!("{table}/date={}/{name}", unsealed.date),
+        folder,
+        aside,
+        path,
+    })
 }
 
 /// Removes what was being written when the last process stopped.

@@ -54,11 +54,6 @@ enum Kind {
 pub(crate) struct Leaf(Vec<u8>);
 
 impl Leaf {
-    /// The bytes of the leaf made last.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
     /// A place that was never filled.
     pub(crate) fn nothing(&mut self, seq: i64) -> &[u8] {
         self.begin(Kind::Nothing).int(0, seq);

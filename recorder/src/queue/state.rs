@@ -1,6 +1,6 @@
 //! What is behind the queue's mutex, and the steps that need nothing else.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{Ack, Sealed};
@@ -30,6 +30,8 @@ pub(crate) struct State {
     /// Raised when a journal file is given up: what the thread before it still does no longer counts.
     pub(super) generation: u64,
     pub(crate) mode: Mode,
+    /// Admitted calls that have not ended: only these can.
+    pub(super) open: HashSet<i64>,
     /// Refused decisions that the log has yet to name.
     pub(crate) to_void: Vec<i64>,
     /// Refused decisions that the log names, for the ledger to fetch.
@@ -98,9 +100,11 @@ pub(super) struct Waiting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entering {
     /// A new decision: bounded, refused in a fault, and void if it was promised to nobody.
-    Decision,
-    /// A finish or an event: about something that has happened.
-    Fact,
+    Decision { admitted: bool },
+    /// The end of an open call: a fact.
+    Finish { call_seq: i64 },
+    /// An event: a fact, about something that has happened.
+    Event,
     /// An entry of an older file: acknowledged only once durable, whatever the durability.
     Carried,
 }
@@ -139,6 +143,7 @@ impl State {
             confirmed: 0,
             generation: 0,
             mode: Mode::Recording,
+            open: HashSet::new(),
             to_void: Vec::new(),
             void: None,
             refused: 0,
@@ -189,6 +194,29 @@ impl State {
         }
     }
 
+    /// An open call ends only once, and no other call does.
+    pub(super) fn enter(&mut self, kind: Entering, seq: i64) -> Result<(), Unrecorded> {
+        match kind {
+            Entering::Decision { admitted: true } => {
+                self.open.insert(seq);
+            }
+            Entering::Finish { call_seq } => {
+                if !self.open.remove(&call_seq) {
+                    return Err(Unrecorded::NotOpen);
+                }
+            }
+            Entering::Decision { admitted: false } | Entering::Event | Entering::Carried => {}
+        }
+        Ok(())
+    }
+
+    /// The first place that no durable entry has.
+    pub(super) fn first_waiting(&self) -> i64 {
+        let new = |entry: &&Waiting| entry.kind != Entering::Carried;
+        let first = self.entries.iter().find(new);
+        first.map_or(self.next_seq, |entry| entry.seq)
+    }
+
     pub(super) fn take_carried(&self) -> Result<(), Unrecorded> {
         match &self.mode {
             Mode::Recording => Ok(()),
@@ -233,18 +261,23 @@ impl State {
         acks
     }
 
-    pub(super) fn durable(&mut self) -> Vec<Ack> {
+    /// Everything written is durable: who waits for it, and the frames of new entries.
+    pub(super) fn durable(&mut self) -> (Vec<Ack>, Vec<Vec<u8>>) {
         let mut acks = Vec::with_capacity(self.written);
+        let mut frames = Vec::with_capacity(self.written);
         for entry in self.entries.drain(..self.written.min(self.entries.len())) {
             self.bytes -= entry.frame.len();
             self.journal.durable_to = self.journal.durable_to.max(entry.seq);
             acks.extend(entry.ack);
+            if entry.kind != Entering::Carried {
+                frames.push(entry.frame);
+            }
         }
         self.confirmed += self.written as u64;
         self.taken -= self.written;
         self.written = 0;
         self.written_since = None;
-        acks
+        (acks, frames)
     }
 
     pub(super) fn turn_if_full(&mut self, options: &RecordOptions) {
@@ -262,8 +295,9 @@ impl State {
             let Some(ack) = entry.ack.take() else {
                 continue;
             };
-            if entry.kind == Entering::Decision {
+            if matches!(entry.kind, Entering::Decision { .. }) {
                 self.to_void.push(entry.seq);
+                self.open.remove(&entry.seq);
             }
             acks.push(ack);
         }

@@ -1,10 +1,11 @@
 //! The physical layout of a segment, asserted as data.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding};
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use weir_recorder::calls_schema;
+use weir_recorder::{Disk, RecordOptions, Recorder, calls_schema};
 
 use crate::support::*;
 
@@ -83,14 +84,20 @@ fn a_segment_is_laid_out_as_the_design_says() {
 
 #[test]
 fn a_folder_has_nothing_but_what_the_design_names() {
-    let folder = tempfile::tempdir().unwrap();
-    let (recorder, mut log, _) = open(folder.path());
+    let beside = tempfile::tempdir().unwrap();
+    let folder = beside.path().join("record");
+    let options = RecordOptions {
+        signing_key: None,
+        ..options(&folder)
+    };
+    let (recorder, mut log, _) = Recorder::open(options, Arc::new(Disk)).unwrap();
     whole(&mut log, NOON, 1);
     recorder.seal_now().unwrap();
     whole(&mut log, NOON, 2);
     recorder.seal_now().unwrap();
     recorder.close().unwrap();
-    let mut names: Vec<_> = std::fs::read_dir(folder.path())
+    assert!(beside.path().join("record.key").exists() && beside.path().join("record.pub").exists());
+    let mut names: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -99,6 +106,7 @@ fn a_folder_has_nothing_but_what_the_design_names() {
         names,
         [
             "calls",
+            "checkpoints",
             "digest.key",
             "events",
             "journal",
@@ -108,13 +116,11 @@ fn a_folder_has_nothing_but_what_the_design_names() {
             "resolvers"
         ]
     );
-    let identity = std::fs::read_to_string(folder.path().join("node.json")).unwrap();
+    let identity = std::fs::read_to_string(folder.join("node.json")).unwrap();
     assert!(
         identity.contains("\"node\": \"n1\"") && identity.contains("\"durability\": \"sync\""),
         "{identity}"
     );
-    let journals = std::fs::read_dir(folder.path().join("journal"))
-        .unwrap()
-        .count();
+    let journals = std::fs::read_dir(folder.join("journal")).unwrap().count();
     assert_eq!(journals, 1, "only the one that keeps the place in the log");
 }

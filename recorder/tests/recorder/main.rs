@@ -14,6 +14,7 @@
 )]
 
 mod disk;
+mod evidence;
 mod faults;
 mod layout;
 mod memory;

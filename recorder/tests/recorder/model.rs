@@ -197,6 +197,7 @@ impl World {
         });
         assert_eq!(rows, self.calls);
         assert_eq!(reader.events().unwrap().num_rows(), self.events);
+        assert_clean(&self.storage, &self.recorder.public_key());
     }
 }
 

@@ -8,7 +8,8 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use weir_recorder::{
     Call, CallRow, CallRows, Commit, Disk, Finish, Log, Outcome, Permit, RecordError,
-    RecordOptions, RecordReader, Recorder, Recovered, Storage, Unrecorded, Verdict, calls_schema,
+    RecordOptions, RecordReader, Recorder, Recovered, Storage, Unrecorded, Verdict, VerifyOptions,
+    VerifyingKey, calls_schema, verify_on,
 };
 
 use crate::memory::{Memory, Shared};
@@ -24,6 +25,7 @@ pub fn options(path: impl AsRef<Path>) -> RecordOptions {
         journal_ahead_bytes: 4096,
         commit_wait_max: Duration::from_secs(5),
         retry_pause: Duration::from_millis(2),
+        signing_key: Some(path.as_ref().join("signing.key")),
         ..RecordOptions::new(path.as_ref())
     }
 }
@@ -94,6 +96,16 @@ pub fn finish(outcome: Outcome) -> Finish<String> {
 
 pub fn reader(storage: &Arc<Memory>) -> RecordReader {
     RecordReader::open_with("/record", shared(storage)).unwrap()
+}
+
+/// Verifies a record in memory: nothing is wrong with it, whatever it is doing.
+pub fn assert_clean(storage: &Arc<Memory>, key: &VerifyingKey) {
+    let options = VerifyOptions {
+        keys: vec![key.clone()],
+        ..VerifyOptions::default()
+    };
+    let verified = verify_on(&*shared(storage), Path::new("/record"), &options).unwrap();
+    assert_eq!(verified.findings, [], "{verified}");
 }
 
 /// `seq` of every row, as read.
