@@ -9,6 +9,7 @@ mod replay;
 mod seal;
 mod serve;
 pub mod token;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ use crate::{demo, generate, nas, terminal};
     after_help = "Start here:\n  weir demo                     see the whole loop on an embedded NAS, in under 20 s\n  \
                   weir init my-weir             make a configuration that serves at once\n  \
                   weir help replay              what a candidate policy would have changed\n\n\
-                  Exit codes: 0 done, 2 bad usage, configuration or policy; `weir replay` has six of its own."
+                  Exit codes: 0 done, 2 bad usage, configuration or policy; `weir replay` and `weir verify` have more."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -45,6 +46,7 @@ enum Command {
     Seal(seal::Seal),
     Replay(replay::Replay),
     Query(query::Query),
+    Verify(verify::Verify),
     #[command(subcommand)]
     Policy(policy::Policy),
     #[command(subcommand)]
@@ -70,6 +72,7 @@ impl Cli {
             Some(Command::Seal(command)) => command.run(),
             Some(Command::Replay(command)) => command.run(),
             Some(Command::Query(command)) => command.run(),
+            Some(Command::Verify(command)) => command.run(),
             Some(Command::Policy(command)) => command.run(),
             Some(Command::Token(command)) => command.run(),
             Some(Command::Generate(command)) => command.run(),

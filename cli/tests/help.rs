@@ -12,7 +12,7 @@ mod support;
 
 use support::Folder;
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 13] = [
     &["demo"],
     &["init"],
     &["connect"],
@@ -20,6 +20,7 @@ const COMMANDS: [&[&str]; 12] = [
     &["seal"],
     &["replay"],
     &["query"],
+    &["verify"],
     &["policy", "check"],
     &["policy", "explain"],
     &["token", "new"],

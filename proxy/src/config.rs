@@ -83,6 +83,10 @@ pub struct RecordConfig {
     pub seal_age: Duration,
     /// How long a call waits for its decision to be durable before it is refused.
     pub commit_wait_max: Duration,
+    /// The folder outside the record where checkpoints go too.
+    pub anchor: Option<PathBuf>,
+    /// The key that signs checkpoints; beside the record if left out.
+    pub signing_key: Option<PathBuf>,
     /// Where the record does not reach back over a limit's window: false starts such limits full, true starts them empty.
     pub gaps_start_empty: bool,
 }

@@ -219,6 +219,8 @@ fn record_options(record: &RecordConfig) -> RecordOptions {
         seal_rows: record.seal_rows,
         seal_age: record.seal_age,
         commit_wait_max: record.commit_wait_max,
+        anchor: record.anchor.clone(),
+        signing_key: record.signing_key.clone(),
         ..RecordOptions::new(&record.path)
     }
 }

@@ -137,7 +137,7 @@ impl Recorder {
         let (to_hasher, durable) = mpsc::sync_channel(BATCHES_MAX);
         let grown = Arc::clone(&evidence);
         spawn("weir-leaves", move || {
-            Hasher::default().run(&grown, &durable)
+            Hasher::default().run(&grown, &durable);
         })?;
         let witness = Witness::start(&evidence)?;
         // If closing fails, the folder stays locked until nobody can write segments any more.

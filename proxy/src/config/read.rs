@@ -156,6 +156,8 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
         seal_rows: 131_072,
         seal_age: Duration::from_mins(1),
         commit_wait_max: Duration::from_secs(5),
+        anchor: None,
+        signing_key: None,
         gaps_start_empty: false,
     };
     let Some(section) = section else {
@@ -164,6 +166,12 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
     if let Some(path) = section.string("path") {
         record.path = section.source.resolve(path.value);
     }
+    record.anchor = section
+        .string("anchor")
+        .map(|folder| section.source.resolve(folder.value));
+    record.signing_key = section
+        .string("signing_key")
+        .map(|file| section.source.resolve(file.value));
     record.node = section
         .string("node")
         .and_then(|found| read_name(section, "node", &found));
@@ -185,7 +193,6 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
             ),
         }
     }
-    section.not_yet("anchor", "checkpoints come with a later version");
     section.not_yet("bytes_max", "watch `/healthz` for the disk left");
     section.finish();
     record

@@ -18,7 +18,7 @@ adress = "127.0.0.1:8443"
 client_ca = "ca.pem"
 [record]
 durability = "maybe"
-anchor = "elsewhere"
+bytes_max = 1
 [[server]]
 name = "truenas"
 url = "ftp://nas.local/mcp"
@@ -36,7 +36,7 @@ shadow = ["candidate.json"]
 weir.toml:2:1: unknown key `adress` in `[listen]`: did you mean `address`?
 weir.toml:3:13: `client_ca` in `[listen]` is not available yet: grants are opened by `token` for now
 weir.toml:5:14: `durability` is \"sync\" or \"interval\", not `maybe`
-weir.toml:6:10: `anchor` in `[record]` is not available yet: checkpoints come with a later version
+weir.toml:6:13: `bytes_max` in `[record]` is not available yet: watch `/healthz` for the disk left
 weir.toml:9:7: `ftp://nas.local/mcp` is not an http or https address
 weir.toml:10:37: environment variable `NAS_TOKEN` is not set
 weir.toml:11:10: `redact` in `[[server]]` is not available yet: arguments are recorded as they came

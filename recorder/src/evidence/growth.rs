@@ -135,10 +135,11 @@ impl Hasher {
             let mut placed = Vec::with_capacity(batch.frames.len());
             for frame in &batch.frames {
                 let payload = frame.get(FRAME_HEAD..).unwrap_or_default();
-                match self.hash(payload, &void, true) {
-                    Some(leaf) => placed.push(leaf),
-                    None => tracing::error!("a durable entry cannot be read back"),
+                let leaf = self.hash(payload, &void, true);
+                if leaf.is_none() {
+                    tracing::error!("a durable entry cannot be read back");
                 }
+                placed.extend(leaf);
             }
             evidence.append(placed, std::mem::take(&mut self.policies));
         }
@@ -162,12 +163,11 @@ impl Hasher {
                     self.policies.insert(policy.to_owned());
                     policy.clone_into(&mut self.last_policy);
                 }
-                match void.get(&seq) {
-                    Some(void_at) => leaf.voided((seq, at), &call, *void_at),
-                    None => {
-                        let refused_at = (call.verdict == Verdict::Deny).then_some(at);
-                        leaf.decided((seq, at), &call, refused_at)
-                    }
+                if let Some(void_at) = void.get(&seq) {
+                    leaf.voided((seq, at), &call, *void_at)
+                } else {
+                    let refused_at = (call.verdict == Verdict::Deny).then_some(at);
+                    leaf.decided((seq, at), &call, refused_at)
                 }
             }
             Entry::Finished { call_seq, .. } if !ends || void.contains_key(&call_seq) => {

@@ -72,6 +72,7 @@ impl VerifyingKey {
             .chain_update([b'\n', ED25519])
             .chain_update(key.as_bytes())
             .finalize();
+        let hash: [u8; 32] = hash.into();
         let mut id = [0; 4];
         id.copy_from_slice(&hash[..4]);
         Self {

@@ -40,7 +40,7 @@ impl KeyFile {
         name: &str,
         may_be_made: bool,
     ) -> Result<(SigningKey, bool), RecordError> {
-        if let Some(key) = self.read(storage, &self.0)? {
+        if let Some(key) = read(storage, &self.0)? {
             return Ok((key, false));
         }
         if !may_be_made {
@@ -67,7 +67,7 @@ impl KeyFile {
 
     /// The key that was put aside, if a change of keys was cut short.
     pub(super) fn aside(&self, storage: &dyn Storage) -> Result<Option<SigningKey>, RecordError> {
-        self.read(storage, &self.next())
+        read(storage, &self.next())
     }
 
     /// Keeps the next key, durable when this returns, while the present one is in force.
@@ -104,20 +104,6 @@ impl KeyFile {
         }
     }
 
-    fn read(&self, storage: &dyn Storage, path: &Path) -> Result<Option<SigningKey>, RecordError> {
-        let Some(bytes) = read_if_there(storage, path)? else {
-            return Ok(None);
-        };
-        let damaged = |what: String| RecordError::Damaged {
-            path: path.to_owned(),
-            what,
-        };
-        let text = String::from_utf8(bytes).map_err(|_| damaged("it is no text".into()))?;
-        SigningKey::parse(text.trim_end())
-            .map(Some)
-            .map_err(|e| damaged(e.to_string()))
-    }
-
     fn public(&self) -> PathBuf {
         self.0.with_extension("pub")
     }
@@ -132,4 +118,18 @@ impl KeyFile {
 fn write(storage: &dyn Storage, path: &Path, key: &SigningKey) -> Result<(), RecordError> {
     let text = format!("{}\n", key.to_text());
     replace(storage, path, text.as_bytes(), |s, p| s.create_private(p))
+}
+
+fn read(storage: &dyn Storage, path: &Path) -> Result<Option<SigningKey>, RecordError> {
+    let Some(bytes) = read_if_there(storage, path)? else {
+        return Ok(None);
+    };
+    let damaged = |what: String| RecordError::Damaged {
+        path: path.to_owned(),
+        what,
+    };
+    let text = String::from_utf8(bytes).map_err(|_| damaged("it is no text".into()))?;
+    SigningKey::parse(text.trim_end())
+        .map(Some)
+        .map_err(|e| damaged(e.to_string()))
 }

@@ -126,12 +126,12 @@ impl Leaf {
         fields.text(23, call.arguments.as_ref());
         fields.text(24, call.effective_arguments.as_ref());
         fields.maybe_bytes(25, call.arguments_digest.as_ref());
-        fields.list(26, &call.redacted, |fields, pointer| fields.raw(pointer));
+        fields.texts(26, &call.redacted);
         fields.text(27, verdict.as_ref());
         fields.text(28, reason.as_ref());
         fields.text(29, rule.as_ref());
         fields.text(30, call.message.as_ref());
-        fields.list(31, &call.via, |fields, step| fields.raw(step));
+        fields.texts(31, &call.via);
         fields.text(32, call.policy_digest.as_ref());
         fields.text(33, call.resolver_digest.as_ref());
         fields.text(34, call.engine.as_ref());
@@ -253,9 +253,10 @@ impl Fields<'_> {
         }
     }
 
-    /// An element that is text.
-    fn raw<S: AsRef<str>>(&mut self, value: &S) {
-        self.0.extend_from_slice(value.as_ref().as_bytes());
+    fn texts<S: AsRef<str>>(&mut self, tag: u8, values: &[S]) {
+        self.list(tag, values, |fields, value| {
+            fields.0.extend_from_slice(value.as_ref().as_bytes());
+        });
     }
 
     fn nested(&mut self, tag: u8, fill: impl FnOnce(&mut Fields<'_>)) {

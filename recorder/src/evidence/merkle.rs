@@ -139,7 +139,9 @@ pub(super) mod tests {
         #[test]
         fn a_tree_grown_leaf_by_leaf_is_the_one_the_rfc_defines(leaves in vec(any::<[u8; 32]>(), 0..70)) {
             let mut tree = CompactRange::default();
-            leaves.iter().for_each(|leaf| tree.push(*leaf));
+            for leaf in &leaves {
+                tree.push(*leaf);
+            }
             prop_assert_eq!(tree.root(), naive_root(&leaves));
             let again = CompactRange::from_peaks(tree.size(), tree.peaks().to_vec());
             prop_assert_eq!(again, Some(tree));

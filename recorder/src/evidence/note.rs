@@ -124,7 +124,7 @@ impl std::fmt::Display for Note {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::super::key::tests::{GO_PRIVATE, GO_PUBLIC};
     use super::*;

@@ -24,8 +24,11 @@ pub(crate) struct CallFacts<'a> {
     /// When nothing more could come of it, if it was refused.
     pub(crate) refused_at: Option<i64>,
     /// Place and time of its end.
-    pub(crate) end: Option<(i64, i64, Finish<&'a str>)>,
+    pub(crate) end: Option<Ended<'a>>,
 }
+
+/// Place, time and contents of the end of a call.
+pub(crate) type Ended<'a> = (i64, i64, Finish<&'a str>);
 
 /// Why a row is none that Weir wrote.
 pub(crate) type Untrue = &'static str;
@@ -93,6 +96,11 @@ impl<'a> CallColumns<'a> {
         let time = |name| typed(batch, name, |a| a.as_primitive_opt());
         let digest = |name| typed(batch, name, digests);
         let list = |name| typed(batch, name, Lists::of);
+        let structs = |name, fields: &[&str]| {
+            typed(batch, name, |a| {
+                Lists::of(a).filter(|lists| lists.hold_structs_of(fields))
+            })
+        };
         Ok(Self {
             seq: int("seq")?,
             finish_seq: int("finish_seq")?,
@@ -130,10 +138,13 @@ impl<'a> CallColumns<'a> {
             resolver_digest: word("resolver_digest")?,
             engine: word("engine")?,
             tool_definition_digest: word("tool_definition_digest")?,
-            shadow: list("shadow")?,
-            approval: typed(batch, "approval", |a| a.as_struct_opt())?,
+            shadow: structs("shadow", &["verdict", "rule", "policy_digest"])?,
+            approval: typed(batch, "approval", |a| {
+                let names = ["asked_at", "answered_at", "answer_seq", "by", "answer"];
+                a.as_struct_opt().filter(|a| a.column_names() == names)
+            })?,
             given_back: typed(batch, "given_back", |a| a.as_boolean_opt())?,
-            limit_counts: list("limit_counts")?,
+            limit_counts: structs("limit_counts", &["counter", "value"])?,
             decide_ns: typed(batch, "decide_ns", |a| a.as_primitive_opt())?,
             commit_us: typed(batch, "commit_us", |a| a.as_primitive_opt())?,
             upstream_us: int("upstream_us")?,
@@ -226,7 +237,7 @@ impl<'a> CallColumns<'a> {
         })
     }
 
-    fn end(&self, i: usize) -> Result<Option<(i64, i64, Finish<&'a str>)>, Untrue> {
+    fn end(&self, i: usize) -> Result<Option<Ended<'a>>, Untrue> {
         let Some(seq) = number(self.finish_seq, i) else {
             return Ok(None);
         };
@@ -331,6 +342,11 @@ impl<'a> Lists<'a> {
         array.as_list_opt().map(Self)
     }
 
+    fn hold_structs_of(self, fields: &[&str]) -> bool {
+        let items = self.0.values().as_struct_opt();
+        items.is_some_and(|items| items.column_names() == fields)
+    }
+
     fn range(self, i: usize) -> Option<std::ops::Range<usize>> {
         if self.0.is_null(i) {
             return None;
@@ -350,7 +366,6 @@ impl<'a> Lists<'a> {
             .collect()
     }
 
-    #[expect(clippy::type_complexity, reason = "the items, and which of them")]
     fn structs(
         self,
         i: usize,
@@ -363,10 +378,7 @@ impl<'a> Lists<'a> {
     }
 }
 
-fn columns<'a, const N: usize>(
-    items: &'a StructArray,
-    wrong: Untrue,
-) -> Result<&'a [ArrayRef; N], Untrue> {
+fn columns<const N: usize>(items: &StructArray, wrong: Untrue) -> Result<&[ArrayRef; N], Untrue> {
     items.columns().first_chunk::<N>().ok_or(wrong)
 }
 

@@ -217,7 +217,7 @@ fn examine(
         );
         let of_node = moment.nodes.get(&node).unwrap_or(&none);
         let wanted = wanted.get(&node).map_or(&[][..], Vec::as_slice);
-        let (log, result) = examination.log(&node, of_node, trust, wanted)?;
+        let (log, result) = examination.log(&node, of_node, &trust, wanted)?;
         logs.push(log);
         examined.insert(node, result);
     }
@@ -262,11 +262,11 @@ impl Examination<'_> {
         &mut self,
         node: &str,
         moment: &NodeMoment,
-        trust: Trust<'_>,
+        trust: &Trust<'_>,
         wanted: &[i64],
     ) -> Result<(LogVerification, Examined), RecordError> {
         self.findings.extend(trust.findings.iter().cloned());
-        let whole = self.check_files(moment, &trust)?;
+        let whole = self.check_files(moment, trust)?;
         let mut arranger = Arranger::new(&trust.sizes(), trust.required(), &moment.journal);
         let target = trust.newest_required().map(Checkpoint::size);
         arranger.want(wanted, target.unwrap_or(0));
@@ -274,15 +274,17 @@ impl Examination<'_> {
         let mut documents = Documents::default();
         if whole {
             for segment in moment.segments() {
-                let read = read_segment(self.storage, segment, node, |row| {
-                    match &row {
-                        Row::Call(facts) => {
-                            calls += 1;
-                            documents.see(&facts.call);
+                let read = unwound(|| {
+                    read_segment(self.storage, segment, node, |row| {
+                        match &row {
+                            Row::Call(facts) => {
+                                calls += 1;
+                                documents.see(&facts.call);
+                            }
+                            Row::Event(_) => events += 1,
                         }
-                        Row::Event(_) => events += 1,
-                    }
-                    arranger.row(&row)
+                        arranger.row(&row)
+                    })
                 });
                 if let Err(what) = read {
                     let path = segment.path.display();
@@ -291,35 +293,35 @@ impl Examination<'_> {
                 self.step(segment.bytes);
             }
         }
-        let arranged = arranger.finish();
+        let found = arranger.finish();
         if whole {
-            let problems = trust.compare(&arranged);
+            let problems = trust.compare(&found);
             self.findings.extend(problems);
             self.check_documents(&documents)?;
         }
-        let held = trust.newest_held(&arranged);
-        if whole && arranged.sealed_behind(held.map_or(0, |(_, held)| held.size())) > 0 {
-            let count = arranged.sealed_behind(held.map_or(0, |(_, held)| held.size()));
+        let held = trust.newest_held(&found);
+        let size = held.map_or(0, |(_, held)| held.size());
+        let count = found.sealed_behind(size);
+        if whole && count > 0 {
             let text = format!("{count} sealed entries of `{node}` are behind its last checkpoint");
             self.find(State::UnsignedTail, text);
         }
-        let size = held.map_or(0, |(_, held)| held.size());
-        let anchored = self.anchored_now(node, &trust, &arranged)?;
+        let anchored = self.anchored_now(node, trust, &found)?;
         let log = LogVerification {
             node: node.to_owned(),
             entries: size,
             at: held.and_then(|(_, held)| held.at).and_then(time),
             root: held.map_or_else(String::new, |(_, held)| hex::encode(held.tree.root())),
-            checkpoints: trust.held(&arranged),
+            checkpoints: trust.held(&found),
             calls,
             events,
-            unsigned: arranged.journal_behind(size),
+            unsigned: found.journal_behind(size),
             anchored,
         };
         let examined = Examined {
             note: trust.newest_note().map(|(note, _)| note.to_string()),
             keys: trust.keys.clone(),
-            proofs: arranged.proofs,
+            proofs: found.proofs,
         };
         Ok((log, examined))
     }
@@ -337,7 +339,8 @@ impl Examination<'_> {
                 continue;
             }
             whole = false;
-            let (state, why) = if segment.first_seq >= signed {
+            // What a checkpoint names ends before its size.
+            let (state, why) = if segment.name.last_seq >= signed {
                 (State::UnsignedTail, "is behind the last checkpoint")
             } else {
                 (State::Altered, "is not as it was sealed")
@@ -396,6 +399,12 @@ impl Examination<'_> {
             progress(self.done, self.total);
         }
     }
+}
+
+/// Bytes that nothing vouches for (`rows_only`) may be anything, and the Parquet reader asserts where it should fail.
+fn unwound(read: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let read = std::panic::AssertUnwindSafe(read);
+    std::panic::catch_unwind(read).unwrap_or_else(|_| Err("it cannot be decoded".into()))
 }
 
 /// Digests of documents that rows name.

@@ -21,4 +21,5 @@ mod memory;
 mod model;
 mod power;
 mod support;
+mod tamper;
 mod written;

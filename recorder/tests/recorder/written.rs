@@ -7,7 +7,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use weir_recorder::{
-    Approval, Call, Direction, Event, EventKind, Finish, LimitCount, Outcome, Shadow, Verdict,
+    Approval, Call, Direction, Event, EventKind, Finish, LimitCount, Outcome, Shadow, State,
+    Verdict, VerifyOptions, verify,
 };
 
 use crate::support::*;
@@ -39,7 +40,19 @@ proptest! {
         recorder.close().unwrap();
         prop_assert_eq!(&rows(&all_columns(&recorder.reader()), Some("unknown")), &expected);
         prop_assert_eq!(recorder.reader().live().unwrap().num_rows(), 0);
+
+        // The leaves were made of the journal's entries, and verifying makes them of the rows.
+        let options = VerifyOptions { keys: vec![recorder.public_key()], ..VerifyOptions::default() };
+        let verified = verify(folder.path(), &options).unwrap();
+        prop_assert_eq!(verified.state, State::NotAnchored, "{}", verified);
+        prop_assert_eq!(verified.logs[0].entries, seq_after(&expected) + 1);
     }
+}
+
+/// The place behind these rows; the event at the end has it.
+fn seq_after(rows: &[Row]) -> u64 {
+    let last = |row: &Row| row.3.as_ref().map_or(row.0, |(seq, _, _)| *seq);
+    rows.iter().map(last).max().map_or(0, |seq| seq as u64 + 1)
 }
 
 type Row = (i64, i64, Call<String>, Option<(i64, i64, Finish<String>)>);

@@ -12,6 +12,7 @@ use crate::{Storage, calls_schema, events_schema, segments};
 
 /// A row of either table.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(crate) enum Row<'a> {
     Call(CallFacts<'a>),
     Event(EventFacts<'a>),
