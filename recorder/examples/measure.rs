@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use weir_recorder::{
-    Call, Disk, Durability, Finish, LimitCount, Log, Outcome, RecordOptions, Recorder, Verdict,
+    Call, CompactRange, Disk, Durability, Finish, LimitCount, Log, Outcome, RecordOptions,
+    RecordReader, Recorder, Verdict, VerifyOptions, VerifyingKey, calls_schema, leaf_hash, verify,
 };
 
 const NOON: i64 = 1_795_348_800_000_000;
@@ -197,7 +198,39 @@ fn seals_and_reads(folder: &Path) -> Result<(), Box<dyn Error>> {
             millions / busy
         );
     }
+    let key = recorder.public_key();
     recorder.close()?;
+    verifying(&path, key)
+}
+
+/// Verifying, beside a bare loop that decodes the same columns and hashes as many leaves of the same size.
+fn verifying(record: &Path, key: VerifyingKey) -> Result<(), Box<dyn Error>> {
+    let reader = RecordReader::open(record)?;
+    let schema = calls_schema();
+    let columns: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let begun = Instant::now();
+    let (decided, finished) = ([7; 640], [7; 150]);
+    let (mut rows, mut tree) = (0, CompactRange::default());
+    for batch in reader.calls(&columns)? {
+        for _ in 0..batch?.num_rows() {
+            tree.push(leaf_hash(&decided));
+            tree.push(leaf_hash(&finished));
+            rows += 1;
+        }
+    }
+    let bare = f64::from(rows) / begun.elapsed().as_secs_f64();
+    let options = VerifyOptions {
+        keys: vec![key],
+        ..VerifyOptions::default()
+    };
+    let begun = Instant::now();
+    let verified = verify(record, &options)?;
+    let ours = f64::from(rows) / begun.elapsed().as_secs_f64();
+    println!(
+        "verifying {ours:.0} rows/s, bare loop {bare:.0} rows/s: {:.0}% ({})",
+        100.0 * ours / bare,
+        verified.state
+    );
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! load, and a copy of it goes to the anchor. [`verify`](crate::verify()) rebuilds the same leaves from the rows.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -83,17 +83,15 @@ impl Evidence {
         node: &Arc<str>,
         options: &RecordOptions,
     ) -> Result<Self, RecordError> {
-        let notes = notes::read(&**storage, &layout.checkpoints(), Some(node))?;
+        let folder = layout.checkpoints();
+        let is_new = notes::list(&**storage, &folder, Some(node))?.is_empty();
         let file = KeyFile::of(layout, options)?;
-        let (key, fresh) = file.establish(&**storage, &origin(node), notes.is_empty())?;
-        let key = finish_rotation(&**storage, &file, key, &notes)?;
-        let last = notes.iter().rev().find_map(|found| {
-            found
-                .trusted(&origin(node), std::slice::from_ref(key.public()))
-                .map(|checkpoint| (found, checkpoint))
-        });
+        let (key, fresh) = file.establish(&**storage, &origin(node), is_new)?;
+        let key = finish_rotation(&**storage, &file, key, &folder, node)?;
+        let keys = std::slice::from_ref(key.public());
+        let last = notes::newest(&**storage, &folder, node, keys)?;
         let sealed = !crate::segments::is_empty(&**storage, layout, node)?;
-        if last.is_none() && (!notes.is_empty() || (sealed && !fresh)) {
+        if last.is_none() && (!is_new || (sealed && !fresh)) {
             return Err(RecordError::Evidence(format!(
                 "`{}` has no checkpoint that the key `{}` signed: the record was altered, or belongs to another key; \
                  `weir verify` tells. To begin its evidence anew, move its folder `checkpoints` and the key away",
@@ -102,10 +100,9 @@ impl Evidence {
             )));
         }
         let (tree, at, interim, nth) = match last {
-            Some((found, last)) => {
+            Some((found, last, of_that_size)) => {
                 let interim = last.segments.is_empty() && last.next_key.is_none();
-                let of_that_size = notes.iter().filter(|note| note.size == last.size()).count();
-                let interim = interim.then(|| found.path.clone());
+                let interim = interim.then_some(found.path);
                 (last.tree, last.at, interim, of_that_size as u32)
             }
             None => (CompactRange::default(), None, None, 0),
@@ -314,18 +311,20 @@ fn finish_rotation(
     storage: &dyn Storage,
     file: &KeyFile,
     key: SigningKey,
-    notes: &[notes::Found],
+    folder: &Path,
+    node: &str,
 ) -> Result<SigningKey, RecordError> {
     let Some(next) = file.aside(storage)? else {
         return Ok(key);
     };
     let present = [key.public().clone()];
+    let notes = notes::read(storage, folder, Some(node))?;
     let handed_over = notes.iter().any(|found| {
-        let Ok((note, checkpoint)) = &found.read else {
+        let Ok((signed, checkpoint)) = &found.read else {
             return false;
         };
         checkpoint.next_key.as_ref() == Some(next.public())
-            && note.signed_by(&present).is_ok_and(|by| !by.is_empty())
+            && signed.signed_by(&present).is_ok_and(|by| !by.is_empty())
     });
     if handed_over {
         file.put_in_force(storage, &next)?;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::key::VerifyingKey;
-use super::{notes, origin};
+use super::notes;
 use crate::layout::checkpoint_name;
 use crate::{RecordError, Storage};
 
@@ -51,28 +51,24 @@ impl Anchor {
 
     /// Fails if the anchor has seen more of this log than the record holds. An anchor that cannot be read is no such finding.
     pub(super) fn check(&self, key: &VerifyingKey, size: u64) -> Result<(), RecordError> {
-        let notes = match notes::read(&*self.storage, &self.folder, Some(&self.node)) {
-            Ok(notes) => notes,
+        let keys = std::slice::from_ref(key);
+        let seen = match notes::newest(&*self.storage, &self.folder, &self.node, keys) {
+            Ok(seen) => seen.map_or(0, |(_, checkpoint, _)| checkpoint.size()),
             Err(error) => {
                 tracing::warn!(%error, "the anchor cannot be read");
                 self.lock().fault = Some(error.to_string());
                 return Ok(());
             }
         };
-        let origin = origin(&self.node);
-        let beyond = notes.iter().rev().find(|note| {
-            note.size > size && note.trusted(&origin, std::slice::from_ref(key)).is_some()
-        });
-        match beyond {
-            Some(note) => Err(RecordError::Evidence(format!(
-                "the anchor `{}` has seen {} entries of `{}`, the record vouches for {size}: it was cut off, or brought \
-                 back from a copy. A record that begins anew needs another node name or another anchor",
-                self.folder.display(),
-                note.size,
-                self.node,
-            ))),
-            None => Ok(()),
+        if seen <= size {
+            return Ok(());
         }
+        Err(RecordError::Evidence(format!(
+            "the anchor `{}` has seen {seen} entries of `{}`, the record vouches for {size}: it was cut off, or brought back \
+             from a copy. A record that begins anew needs another node name or another anchor",
+            self.folder.display(),
+            self.node,
+        )))
     }
 
     /// Takes a checkpoint to be written.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint::Checkpoint;
 use super::key::VerifyingKey;
 use super::note::Note;
+use super::origin;
 use crate::layout::checkpoint;
 use crate::{RecordError, Storage};
 
@@ -14,7 +15,6 @@ use crate::{RecordError, Storage};
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) node: String,
-    pub(crate) size: u64,
     /// The note and what it says; why not, if it is none.
     pub(crate) read: Result<(Note, Checkpoint), String>,
 }
@@ -28,38 +28,82 @@ impl Found {
     }
 }
 
-/// Reads the checkpoints in a folder, of one node or of all, the smallest log first. What vanishes meanwhile was superfluous.
+/// A name of a checkpoint, not read yet.
+#[derive(Debug)]
+pub(crate) struct Named {
+    path: PathBuf,
+    node: String,
+    pub(crate) size: u64,
+}
+
+impl Named {
+    /// Reads it; none if it has vanished: then it was superfluous.
+    pub(crate) fn read(self, storage: &dyn Storage) -> Result<Option<Found>, RecordError> {
+        let Self { path, node, size } = self;
+        match storage.read(&path) {
+            Ok(bytes) => Ok(Some(Found {
+                node,
+                read: parse(&bytes, size),
+                path,
+            })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(RecordError::io("read", &path)(e)),
+        }
+    }
+}
+
+/// The names of the checkpoints in a folder, of one node or of all, the smallest log first.
+pub(crate) fn list(
+    storage: &dyn Storage,
+    folder: &Path,
+    node: Option<&str>,
+) -> Result<Vec<Named>, RecordError> {
+    let names = storage
+        .list(folder)
+        .map_err(RecordError::io("list", folder))?;
+    let parsed = |name: String| {
+        let (of, size) = checkpoint(&name)?;
+        let ours = node.is_none_or(|node| node == of);
+        let node = of.to_owned();
+        let path = folder.join(&name);
+        ours.then_some(Named { path, node, size })
+    };
+    let mut all: Vec<_> = names.into_iter().filter_map(parsed).collect();
+    all.sort_by_key(|named| named.size);
+    Ok(all)
+}
+
+/// Reads the checkpoints in a folder, of one node or of all, the smallest log first.
 pub(crate) fn read(
     storage: &dyn Storage,
     folder: &Path,
     node: Option<&str>,
 ) -> Result<Vec<Found>, RecordError> {
-    let names = storage
-        .list(folder)
-        .map_err(RecordError::io("list", folder))?;
-    let mut notes = Vec::new();
-    for name in names {
-        let Some((of, size)) = checkpoint(&name) else {
+    let named = list(storage, folder, node)?;
+    let found = named.into_iter().map(|named| named.read(storage));
+    found.filter_map(Result::transpose).collect()
+}
+
+/// The newest checkpoint of a log that one of these keys signed, and how many there are of its size.
+pub(crate) fn newest(
+    storage: &dyn Storage,
+    folder: &Path,
+    node: &str,
+    keys: &[VerifyingKey],
+) -> Result<Option<(Found, Checkpoint, usize)>, RecordError> {
+    let mut named = list(storage, folder, Some(node))?;
+    while let Some(last) = named.pop() {
+        let size = last.size;
+        let Some(found) = last.read(storage)? else {
             continue;
         };
-        if node.is_some_and(|node| node != of) {
-            continue;
+        if let Some(checkpoint) = found.trusted(&origin(node), keys) {
+            let more = named.iter().rev().take_while(|named| named.size == size);
+            let of_that_size = more.count() + 1;
+            return Ok(Some((found, checkpoint, of_that_size)));
         }
-        let path = folder.join(&name);
-        let bytes = match storage.read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(RecordError::io("read", &path)(e)),
-        };
-        notes.push(Found {
-            node: of.to_owned(),
-            size,
-            read: parse(&bytes, size),
-            path,
-        });
     }
-    notes.sort_by_key(|found| found.size);
-    Ok(notes)
+    Ok(None)
 }
 
 fn parse(bytes: &[u8], size: u64) -> Result<(Note, Checkpoint), String> {
