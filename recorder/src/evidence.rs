@@ -16,6 +16,7 @@ use crate::{RecordError, RecordOptions, Storage, VerifyingKey, identity};
 
 pub(crate) mod anchor;
 pub(crate) mod checkpoint;
+pub(crate) mod event_row;
 mod growth;
 pub(crate) mod key;
 mod keyfile;
@@ -26,6 +27,7 @@ pub(crate) mod notes;
 pub(crate) mod proof;
 pub(crate) mod row;
 pub(crate) mod verify;
+mod witness;
 
 use anchor::Anchor;
 use checkpoint::{Checkpoint, SealedFile};
@@ -36,6 +38,7 @@ use key::SigningKey;
 use keyfile::KeyFile;
 use merkle::CompactRange;
 use note::Note;
+pub(crate) use witness::Witness;
 
 /// The evidence of a record that is open for writing.
 #[derive(Debug)]

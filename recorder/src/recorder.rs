@@ -7,8 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::committer::Committer;
-use crate::evidence::anchor::Anchor;
-use crate::evidence::{Evidence, Hasher};
+use crate::evidence::{Evidence, Hasher, Witness};
 use crate::identity::{self, Identity};
 use crate::layout::Layout;
 use crate::pulse;
@@ -292,42 +291,6 @@ impl Recorder {
     }
 }
 
-/// The threads that write checkpoints while the record is open.
-struct Witness {
-    evidence: Arc<Evidence>,
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Witness {
-    fn start(evidence: &Arc<Evidence>) -> Result<Self, RecordError> {
-        let (stop, stopped) = mpsc::channel();
-        let witness = Arc::clone(evidence);
-        let thread = spawn("weir-witness", move || witness.run(&stopped))?;
-        if evidence.anchor.is_some() {
-            let anchored = Arc::clone(evidence);
-            let run = move || anchored.anchor.as_ref().map_or((), Anchor::run);
-            spawn("weir-anchor", run)?;
-        }
-        Ok(Self {
-            evidence: Arc::clone(evidence),
-            stop,
-            thread,
-        })
-    }
-
-    /// Ends both; the anchor gets the last checkpoint, if it takes it in this time.
-    fn stop(self, wait_max: Duration) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that writes checkpoints had stopped");
-        }
-        if let Some(anchor) = &self.evidence.anchor {
-            anchor.close(wait_max);
-        }
-    }
-}
-
 /// Batches that may wait to be hashed; hashing is far faster than a disk.
 const BATCHES_MAX: usize = 64;
 
@@ -426,7 +389,10 @@ fn take_folder(
     Ok(lock)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RecordError> {
+pub(crate) fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, RecordError> {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(work)

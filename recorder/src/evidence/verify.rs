@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 use super::checkpoint::{Checkpoint, time};
 use super::merkle::Hash;
 use super::notes::{self, Found};
@@ -19,9 +17,9 @@ use crate::{Disk, RecordError, Storage, VerifyingKey};
 mod arranger;
 mod moment;
 mod proved;
-mod report;
 mod rows;
 mod trust;
+mod verification;
 
 use arranger::Arranger;
 use moment::NodeMoment;
@@ -29,6 +27,7 @@ pub(crate) use moment::{Moment, digest};
 pub use proved::{CallProof, EntryProof, ProofError, prove, verify_proof};
 pub(crate) use rows::{Row, read_segment};
 use trust::Trust;
+pub use verification::{Finding, LogVerification, State, Verification};
 
 /// What to verify against.
 #[derive(Default)]
@@ -51,90 +50,6 @@ impl std::fmt::Debug for VerifyOptions<'_> {
             .field("anchor", &self.anchor)
             .field("rows_only", &self.rows_only)
             .finish_non_exhaustive()
-    }
-}
-
-/// What verifying came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verification {
-    /// The worst of what was found.
-    pub state: State,
-    /// The record.
-    pub record: PathBuf,
-    /// `sync`, or what is at risk under `interval`, as `node.json` says.
-    pub durability: String,
-    /// One for each node's log.
-    pub logs: Vec<LogVerification>,
-    /// Everything that is wrong.
-    pub findings: Vec<Finding>,
-}
-
-/// What can be said of one node's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LogVerification {
-    /// The node.
-    pub node: String,
-    /// How many entries the newest checkpoint covers that holds.
-    pub entries: u64,
-    /// The time of the last of them.
-    pub at: Option<String>,
-    /// Root of the tree over them, in hex.
-    pub root: String,
-    /// How many checkpoints hold.
-    pub checkpoints: usize,
-    /// How many calls, and how many events, were read.
-    pub calls: u64,
-    /// How many events were read.
-    pub events: u64,
-    /// Entries in the journal that no checkpoint covers yet.
-    pub unsigned: u64,
-    /// How many entries the newest checkpoint covers that the anchor has and that holds; none without an anchor.
-    pub anchored: Option<u64>,
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Of what sort.
-    pub state: State,
-    /// In words.
-    pub text: String,
-}
-
-/// What a record is found to be. The number is the exit code of `weir verify`; 2 is bad usage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Everything is as it was signed, and the anchor has the newest checkpoint.
-    Valid = 0,
-    /// Something is not as it was signed.
-    Altered = 1,
-    /// Something that was signed is gone.
-    Missing = 3,
-    /// The anchor has seen more than there is.
-    Truncated = 4,
-    /// Sealed rows that no checkpoint covers.
-    UnsignedTail = 5,
-    /// Everything is as it was signed; nothing outside of the record says that this is all.
-    NotAnchored = 6,
-}
-
-impl State {
-    /// The exit code of `weir verify`.
-    pub fn exit_code(self) -> u8 {
-        self as u8
-    }
-
-    /// Worst first.
-    fn rank(self) -> u8 {
-        match self {
-            Self::Altered => 0,
-            Self::Missing => 1,
-            Self::Truncated => 2,
-            Self::UnsignedTail => 3,
-            Self::NotAnchored => 4,
-            Self::Valid => 5,
-        }
     }
 }
 

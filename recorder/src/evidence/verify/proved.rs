@@ -9,7 +9,7 @@
 //! 1. Verify the note's signature with the log's public key (c2sp.org/signed-note). Line 2 of its text is the tree's size,
 //!    line 3 its root in base64.
 //! 2. For each entry, compute the root from SHA-256(0x00 ‖ `leaf`), `index`, the size and `path` (RFC 9162, section 2.1.3.2), and compare.
-//! 3. Read the leaf: its fields are those of [the leaf's format](crate::evidence::leaf). It says itself which place it has.
+//! 3. Read the leaf: its fields are those of the leaf format (`recorder/src/evidence/leaf.rs`). It says itself which place it has.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -2,10 +2,11 @@
 
 use arrow::array::RecordBatch;
 
+use super::super::event_row::{EventColumns, EventFacts};
 use super::super::growth::Placed;
 use super::super::leaf::Leaf;
 use super::super::merkle::leaf_hash;
-use super::super::row::{CallColumns, CallFacts, EventColumns, EventFacts};
+use super::super::row::{CallColumns, CallFacts};
 use super::moment::SealedSegment;
 use crate::layout::{Table, date};
 use crate::{Storage, calls_schema, events_schema, segments};
