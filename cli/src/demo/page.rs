@@ -230,6 +230,7 @@ fn onward(folder: &Folder) -> String {
         format!(
             "duckdb -c \"SELECT tool, verdict, count(*) FROM '{shown}/record/calls/*/*.parquet' GROUP BY ALL ORDER BY 3 DESC\""
         ),
+        format!("{weir} verify --record {shown}/record"),
         format!("{weir} policy check {shown}/policies/careful-stops.json"),
     ];
     let lines = commands.map(|command| format!("  {ACCENT}{command}{RESET}\n"));

@@ -181,13 +181,6 @@ impl Scribe {
         self.wait_now_and_then(commit);
         if passed {
             self.open.insert(seq, taken);
-        } else {
-            let refused = Finish::<String> {
-                outcome: Outcome::Refused,
-                ..Finish::default()
-            };
-            let commit = self.log.finish(at, seq, &refused);
-            self.wait_now_and_then(commit);
         }
         (seq, passed)
     }
