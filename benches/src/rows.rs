@@ -15,7 +15,7 @@ const TOOLS: [(&str, &str); 5] = [
 
 /// The n-th call: five tools, forty sessions, eight grants, small arguments.
 pub fn call(n: u64) -> Call<String> {
-    let (tool, risk) = TOOLS[(n % 5) as usize];
+    let (tool, risk) = TOOLS.get((n % 5) as usize).copied().unwrap_or_default();
     Call {
         call_id: (u128::from(n) << 64 | 0x7000_8000_0000_0000_0000_u128 << 48).to_be_bytes(),
         received_at: 1_795_348_800_000_000 + n as i64,
@@ -31,7 +31,11 @@ pub fn call(n: u64) -> Call<String> {
         tool: Some(tool.into()),
         risk: Some(risk.into()),
         request_id: Some(n.to_string()),
-        arguments: Some(format!("{{\"id\":{},\"force\":{}}}", n % 50, n % 17 == 0)),
+        arguments: Some(format!(
+            "{{\"id\":{},\"force\":{}}}",
+            n % 50,
+            n.is_multiple_of(17)
+        )),
         arguments_digest: Some([(n % 251) as u8; 16]),
         verdict: Verdict::Allow,
         reason: Some("allowed".into()),
@@ -41,6 +45,10 @@ pub fn call(n: u64) -> Call<String> {
 }
 
 /// Writes this many finished calls, a millisecond apart.
+///
+/// # Panics
+///
+/// If the disk does not take them.
 pub fn write(log: &mut Log, start: i64, count: usize) {
     let finish = Finish::<String> {
         outcome: Outcome::Ok,

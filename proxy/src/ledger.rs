@@ -145,6 +145,10 @@ impl Ledger {
     pub fn finish(&self, call_seq: i64, finish: &Finish<&str>) -> Commit {
         let mut books = self.books();
         let commit = books.log.finish(self.clock.now().0, call_seq, finish);
+        if matches!(commit.refused(), Some(Unrecorded::NotOpen)) {
+            // The disk gave the call up, and its void is on the way: that entry returns what it took, here and on replay.
+            return commit;
+        }
         let taken = books.taken.remove(&call_seq);
         if let Some(taken) = taken.filter(|_| finish.given_back && commit.refused().is_none()) {
             books.counters.give_back(&taken, Micros(commit.at()));

@@ -175,8 +175,21 @@ pub(super) async fn refuse(
     reply::error(refusal.status(), refusal.id(), refusal.code(), &text)
 }
 
-/// Writes down how many refusals were counted instead of recorded, one event for each grant.
+/// Writes down what was counted instead of recorded: refusals, one event for each grant, and definitions of tools, one for
+/// each server.
 pub(crate) fn tell_suppressed(gate: &Gate) {
+    for server in &gate.servers {
+        let Some(count) = server.definitions.suppressed() else {
+            continue;
+        };
+        let event = Event {
+            server: Some(&*server.name),
+            count: Some(count),
+            text: Some("definitions of tools were counted instead of recorded"),
+            ..Event::of(EventKind::Suppressed)
+        };
+        drop(gate.ledger.event(&event));
+    }
     for grant in &gate.grants.0 {
         let Some(count) = grant.refusals.suppressed() else {
             continue;
