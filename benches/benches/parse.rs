@@ -25,7 +25,7 @@ fn parse(c: &mut Criterion) {
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         assert!(Message::parse(&bytes).is_ok(), "{name} is a good message");
         group.bench_function("weir, strict", |b| {
-            b.iter(|| Message::parse(black_box(&bytes)).is_ok())
+            b.iter(|| Message::parse(black_box(&bytes)).is_ok());
         });
         group.bench_function("serde_json::Value", |b| {
             b.iter(|| serde_json::from_slice::<serde_json::Value>(black_box(&bytes)).is_ok());

@@ -101,7 +101,7 @@ fn timed(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut work: impl Fn
             for _ in 0..times {
                 black_box(work());
             }
-            processor_time() - before
+            processor_time().saturating_sub(before)
         });
     });
 }

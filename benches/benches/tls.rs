@@ -146,10 +146,7 @@ async fn weir(
 ) {
     std::fs::create_dir_all(folder).expect("a folder");
     std::fs::write(folder.join("policy.json"), weir_benches::policy(100, true)).expect("written");
-    let token: String = Sha256::digest(TOKEN)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let token = hex::encode(Sha256::digest(TOKEN));
     let config = format!(
         "[listen]\naddress = \"127.0.0.1:0\"\n[record]\npath = \"record\"\ndurability = \"{durability}\"\n\
          [[server]]\nname = \"nas\"\nurl = \"{upstream}\"\n\

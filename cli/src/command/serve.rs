@@ -93,6 +93,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
             terminal::note("stopped at once; the journal keeps what is not sealed\n");
             #[expect(
                 clippy::exit,
+                clippy::disallowed_methods,
                 reason = "the user asked twice; what is durable is durable already"
             )]
             std::process::exit(INTERRUPTED);
