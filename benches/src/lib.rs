@@ -58,11 +58,11 @@ mod tests {
     use super::*;
 
     fn answers<P: Peer>() -> [bool; 4] {
-        let mut peer = P::with_tools(10);
+        let mut peer = P::with_tools(100);
         [
             peer.allows(&message(3, false)),
             peer.allows(&message(3, true)),
-            peer.allows(&message(10, false)),
+            peer.allows(&message(100, false)),
             peer.allows(br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"tool_1","arguments":{"id":"7"}}}"#),
         ]
     }

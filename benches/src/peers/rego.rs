@@ -16,7 +16,7 @@ impl Peer for Rego {
         let names = (0..tools)
             .map(|n| format!("\"tool_{n}\""))
             .collect::<Vec<_>>()
-            .join(", ");
+            .join(",\n");
         let module = format!(
             "package weir\nimport rego.v1\ntools := {{{names}}}\ndefault allow := false\n\
              allow if {{\n  input.params.name in tools\n  is_number(input.params.arguments.id)\n  \
