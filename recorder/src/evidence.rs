@@ -49,6 +49,8 @@ pub(crate) struct Evidence {
     growth: Mutex<Growth>,
     grown: Condvar,
     notary: Mutex<Notary>,
+    /// Why the last checkpoint could not be written. Never held across I/O, as the notary is.
+    fault: Mutex<Option<String>>,
     pub(crate) anchor: Option<Anchor>,
     checkpoint_age: Duration,
     wait_max: Duration,
@@ -67,7 +69,6 @@ struct Notary {
     interim: Option<PathBuf>,
     /// Files that no checkpoint names yet, although they have their names: of a record from before there was evidence.
     adopted: Vec<SealedFile>,
-    fault: Option<String>,
 }
 
 /// The longest that sealing waits for leaves to be hashed.
@@ -130,8 +131,8 @@ impl Evidence {
                 at: Instant::now(),
                 interim,
                 adopted: Vec::new(),
-                fault: None,
             }),
+            fault: Mutex::default(),
             growth: Mutex::new(Growth::new(tree, at, adopt)),
             grown: Condvar::new(),
             anchor,
@@ -144,8 +145,13 @@ impl Evidence {
         self.growth.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Held while a checkpoint is written: for nobody who must not wait for the disk.
     fn notary(&self) -> MutexGuard<'_, Notary> {
         self.notary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_fault(&self) -> MutexGuard<'_, Option<String>> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many leaves there are, and the time of the last.
@@ -215,7 +221,7 @@ impl Evidence {
             return Ok(());
         }
         let result = self.write(&mut notary, files, None);
-        notary.fault = result.as_ref().err().map(ToString::to_string);
+        *self.last_fault() = result.as_ref().err().map(ToString::to_string);
         if result.is_ok() {
             notary.adopted.clear();
         }
@@ -258,10 +264,10 @@ impl Evidence {
         self.notary().key.public().clone()
     }
 
-    /// What goes wrong.
+    /// What goes wrong; waits for no disk.
     pub(crate) fn fault(&self) -> Option<String> {
         let anchor = self.anchor.as_ref().and_then(Anchor::fault);
-        self.notary().fault.clone().or(anchor)
+        self.last_fault().clone().or(anchor)
     }
 
     fn write(

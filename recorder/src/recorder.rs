@@ -268,15 +268,15 @@ impl Recorder {
 
     /// How the record fares.
     pub fn health(&self) -> Health {
+        let evidence = self.0.evidence.fault();
         let state = self.0.queue.lock();
         let fault = match &state.mode {
             Mode::Faulty(why) => Some(why.to_string()),
             Mode::Recording | Mode::Closing | Mode::Closed => state.seal_fault.clone(),
         };
-        let fault = fault.or_else(|| self.0.evidence.fault());
         Health {
             recording: state.mode == Mode::Recording,
-            fault,
+            fault: fault.or(evidence),
             waiting: state.waiting(),
             unsealed: state.unsealed,
             last_seq: (state.next_seq > 0).then(|| state.next_seq - 1),

@@ -288,3 +288,29 @@ fn a_seal_that_fails_is_said_and_loses_nothing() {
     assert_eq!(seqs(&reader(&storage)), [first, second]);
     assert_eq!(reader(&storage).live().unwrap().num_rows(), 0);
 }
+
+#[test]
+fn a_checkpoint_that_hangs_holds_up_neither_calls_nor_health() {
+    let storage = Memory::new();
+    let (recorder, mut log) = open_with(&storage, |_| {});
+    whole(&mut log, NOON, 1);
+    storage.set(Faults {
+        hang_checkpoint: true,
+        ..Faults::default()
+    });
+    let sealer = recorder.clone();
+    let sealer = std::thread::spawn(move || sealer.seal_now());
+    storage.wait_for_hanging(1);
+    let (told, answer) = std::sync::mpsc::channel();
+    let asked = recorder.clone();
+    std::thread::spawn(move || {
+        let health = asked.health();
+        whole(&mut log, NOON, 2);
+        drop(told.send(health));
+    });
+    let health = answer.recv_timeout(Duration::from_secs(20));
+    storage.set(Faults::default());
+    assert!(health.expect("waits for the checkpoint").recording);
+    sealer.join().unwrap().unwrap();
+    recorder.close().unwrap();
+}

@@ -32,7 +32,7 @@ struct World {
     hanging: usize,
 }
 
-/// What goes wrong with files below `journal/` until it is taken back.
+/// What goes wrong, with files below `journal/` unless it says otherwise, until it is taken back.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Faults {
     pub create: bool,
@@ -43,6 +43,8 @@ pub struct Faults {
     pub hang_sync: bool,
     /// Files of `calls/` and `events/` cannot be made.
     pub seal: bool,
+    /// A sync of a checkpoint hangs.
+    pub hang_checkpoint: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -213,6 +215,7 @@ struct Open {
     storage: Arc<Memory>,
     file: usize,
     journal: bool,
+    checkpoint: bool,
 }
 
 /// A storage that hands out files needs to be shared with them.
@@ -228,6 +231,7 @@ impl Storage for Shared {
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
         let mut world = self.0.change()?;
         let journal = path.to_string_lossy().contains("/journal/");
+        let checkpoint = path.to_string_lossy().contains("/checkpoints/");
         let table = path
             .components()
             .any(|part| matches!(part.as_os_str().to_str(), Some("calls" | "events")));
@@ -244,6 +248,7 @@ impl Storage for Shared {
             storage: Arc::clone(&self.0),
             file,
             journal,
+            checkpoint,
         }))
     }
 
@@ -348,10 +353,13 @@ impl StorageFile for Open {
 
     fn sync_data(&mut self) -> io::Result<()> {
         let mut world = self.storage.change()?;
-        if self.journal && world.faults.hang_sync {
+        let hangs = |faults: &Faults| {
+            (self.journal && faults.hang_sync) || (self.checkpoint && faults.hang_checkpoint)
+        };
+        if hangs(&world.faults) {
             world.hanging += 1;
             self.storage.released.notify_all();
-            while world.faults.hang_sync && !world.off {
+            while hangs(&world.faults) && !world.off {
                 world = self.storage.released.wait(world).unwrap();
             }
             world.hanging -= 1;
