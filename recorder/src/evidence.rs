@@ -104,10 +104,10 @@ impl Evidence {
             )));
         }
         let (tree, at, interim, nth) = match last {
-            Some((found, last, of_that_size)) => {
+            Some((found, last, nth)) => {
                 let interim = last.segments.is_empty() && last.next_key.is_none();
                 let interim = interim.then_some(found.path);
-                (last.tree, last.at, interim, of_that_size as u32)
+                (last.tree, last.at, interim, nth)
             }
             None => (CompactRange::default(), None, None, 0),
         };
@@ -289,13 +289,12 @@ impl Evidence {
         let mut keys = vec![&notary.key];
         keys.extend(next);
         let note = Note::sign(checkpoint.to_text(), &keys).to_string();
-        let nth = if size == notary.signed {
-            notary.nth + 1
+        let after = if size == notary.signed {
+            notary.nth
         } else {
-            1
+            0
         };
-        let folder = self.layout.checkpoints();
-        let path = folder.join(checkpoint_name(&self.node, size, nth));
+        let (path, nth) = self.free_name(size, after, &note)?;
         identity::replace(&*self.storage, &path, note.as_bytes(), |s, p| s.create(p))?;
         self.growth().told(&policies);
         let superfluous = notary.interim.take();
@@ -312,6 +311,27 @@ impl Evidence {
             anchor.take(size, note);
         }
         Ok(())
+    }
+
+    /// A name for a checkpoint of this size, behind the `after`th: what has a name may vouch for files, so that it is never
+    /// written over, whatever it is.
+    fn free_name(
+        &self,
+        size: u64,
+        after: u32,
+        note: &str,
+    ) -> Result<(PathBuf, u32), RecordError> {
+        let folder = self.layout.checkpoints();
+        let mut nth = after;
+        loop {
+            nth += 1;
+            let path = folder.join(checkpoint_name(&self.node, size, nth));
+            let there = identity::read_if_there(&*self.storage, &path)?;
+            // The same one is from an attempt that failed when it had its name already.
+            if there.is_none_or(|there| there == note.as_bytes()) {
+                return Ok((path, nth));
+            }
+        }
     }
 }
 

@@ -106,12 +106,11 @@ pub(crate) fn checkpoint_name(node: &str, size: u64, nth: u32) -> String {
     }
 }
 
-/// What a checkpoint's name says.
-pub(crate) fn checkpoint(name: &str) -> Option<(&str, u64)> {
+/// What a checkpoint's name says: the node, the log's size, and which of several of that size.
+pub(crate) fn checkpoint(name: &str) -> Option<(&str, u64, u32)> {
     let (node, rest) = name.strip_suffix(".note")?.rsplit_once('-')?;
     let (size, nth) = rest.split_once('.').unwrap_or((rest, "1"));
-    nth.parse::<u32>().ok()?;
-    Some((node, size.parse().ok()?))
+    Some((node, size.parse().ok()?, nth.parse().ok()?))
 }
 
 /// Node and number of a journal file's name.
@@ -196,6 +195,16 @@ mod tests {
         assert_eq!(
             segment(Path::new("calls"), "date=2026-11-22", ".n-1-2.parquet"),
             None
+        );
+    }
+
+    #[test]
+    fn a_checkpoints_name_says_which_of_its_size_it_is() {
+        let read = |nth| checkpoint(&checkpoint_name("nas-1", 12, nth)).map(|(_, _, nth)| nth);
+        assert_eq!([1, 2, 10].map(read), [Some(1), Some(2), Some(10)]);
+        assert_eq!(
+            checkpoint("nas-1-000000000012.2.note"),
+            Some(("nas-1", 12, 2))
         );
     }
 

@@ -34,12 +34,16 @@ pub(crate) struct Named {
     path: PathBuf,
     node: String,
     pub(crate) size: u64,
+    /// Which of several of that size.
+    pub(crate) nth: u32,
 }
 
 impl Named {
     /// Reads it; none if it has vanished: then it was superfluous.
     pub(crate) fn read(self, storage: &dyn Storage) -> Result<Option<Found>, RecordError> {
-        let Self { path, node, size } = self;
+        let Self {
+            path, node, size, ..
+        } = self;
         match storage.read(&path) {
             Ok(bytes) => Ok(Some(Found {
                 node,
@@ -52,7 +56,7 @@ impl Named {
     }
 }
 
-/// The names of the checkpoints in a folder, of one node or of all, the smallest log first.
+/// The names of the checkpoints in a folder, of one node or of all, the smallest log first, and the oldest of a size.
 pub(crate) fn list(
     storage: &dyn Storage,
     folder: &Path,
@@ -62,14 +66,19 @@ pub(crate) fn list(
         .list(folder)
         .map_err(RecordError::io("list", folder))?;
     let parsed = |name: String| {
-        let (of, size) = checkpoint(&name)?;
+        let (of, size, nth) = checkpoint(&name)?;
         let ours = node.is_none_or(|node| node == of);
         let node = of.to_owned();
         let path = folder.join(&name);
-        ours.then_some(Named { path, node, size })
+        ours.then_some(Named {
+            path,
+            node,
+            size,
+            nth,
+        })
     };
     let mut all: Vec<_> = names.into_iter().filter_map(parsed).collect();
-    all.sort_by_key(|named| named.size);
+    all.sort_by_key(|named| (named.size, named.nth));
     Ok(all)
 }
 
@@ -84,23 +93,21 @@ pub(crate) fn read(
     found.filter_map(Result::transpose).collect()
 }
 
-/// The newest checkpoint of a log that one of these keys signed, and how many there are of its size.
+/// The newest checkpoint of a log that one of these keys signed, and which of its size it is.
 pub(crate) fn newest(
     storage: &dyn Storage,
     folder: &Path,
     node: &str,
     keys: &[VerifyingKey],
-) -> Result<Option<(Found, Checkpoint, usize)>, RecordError> {
+) -> Result<Option<(Found, Checkpoint, u32)>, RecordError> {
     let mut named = list(storage, folder, Some(node))?;
     while let Some(last) = named.pop() {
-        let size = last.size;
+        let nth = last.nth;
         let Some(found) = last.read(storage)? else {
             continue;
         };
         if let Some(checkpoint) = found.trusted(&origin(node), keys) {
-            let more = named.iter().rev().take_while(|named| named.size == size);
-            let of_that_size = more.count() + 1;
-            return Ok(Some((found, checkpoint, of_that_size)));
+            return Ok(Some((found, checkpoint, nth)));
         }
     }
     Ok(None)

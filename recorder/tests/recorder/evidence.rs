@@ -315,3 +315,30 @@ fn a_record_of_which_the_anchor_has_seen_more_is_not_opened() {
         "{opened:?}"
     );
 }
+
+#[test]
+fn a_checkpoint_that_names_files_is_never_written_over() {
+    let place = Place::new();
+    let options = RecordOptions {
+        checkpoint_age: std::time::Duration::from_millis(1),
+        ..place.options()
+    };
+    let (recorder, mut log, _) = Recorder::open(options, Arc::new(Disk)).unwrap();
+    whole(&mut log, NOON, 1);
+    record(&mut log, NOON, &call(2)).unwrap();
+    let checkpoints = place.record().join("checkpoints");
+    let begun = std::time::Instant::now();
+    while names(&checkpoints) != ["n1-000000000003.note"] {
+        assert!(begun.elapsed().as_secs() < 20, "no checkpoint is written");
+        std::thread::yield_now();
+    }
+    // Of the same size, it names a file, and makes the one before superfluous.
+    recorder.seal_now().unwrap();
+    assert_eq!(names(&checkpoints), ["n1-000000000003.2.note"]);
+    // The process is killed; the next start seals the open call, at the same size again.
+    let killed = Place::new();
+    copy_folder(place.folder.path(), killed.folder.path());
+    killed.open().0.close().unwrap();
+    assert_eq!(killed.verify(true).state, State::Valid);
+    recorder.close().unwrap();
+}
