@@ -289,11 +289,7 @@ impl Evidence {
         let mut keys = vec![&notary.key];
         keys.extend(next);
         let note = Note::sign(checkpoint.to_text(), &keys).to_string();
-        let after = if size == notary.signed {
-            notary.nth
-        } else {
-            0
-        };
+        let after = if size == notary.signed { notary.nth } else { 0 };
         let (path, nth) = self.free_name(size, after, &note)?;
         identity::replace(&*self.storage, &path, note.as_bytes(), |s, p| s.create(p))?;
         self.growth().told(&policies);
@@ -315,12 +311,7 @@ impl Evidence {
 
     /// A name for a checkpoint of this size, behind the `after`th: what has a name may vouch for files, so that it is never
     /// written over, whatever it is.
-    fn free_name(
-        &self,
-        size: u64,
-        after: u32,
-        note: &str,
-    ) -> Result<(PathBuf, u32), RecordError> {
+    fn free_name(&self, size: u64, after: u32, note: &str) -> Result<(PathBuf, u32), RecordError> {
         let folder = self.layout.checkpoints();
         let mut nth = after;
         loop {

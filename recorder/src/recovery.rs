@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::RecordError;
+use crate::Segment;
 use crate::Storage;
 use crate::entry::{Header, file_head};
 use crate::evidence::verify::Moment;
@@ -44,12 +45,21 @@ pub(crate) fn recover(
         .map(|(_, file)| file)
         .collect();
     let index = Index::of(ours.iter().map(|file| (file, None)))?;
+    let sealed = sealed_by(storage, layout, node)?;
     let last = match index.last_seq.zip(index.last_at) {
         Some(last) => Some(last),
-        None => sealed_to(storage, layout, node)?,
+        None => sealed_to(storage, &sealed)?,
     };
     if evidence.is_to_adopt() {
         adopt(evidence, storage, layout, node)?;
+    }
+    check_covered(evidence, sealed.iter().map(|s| (s, s.last_seq)))?;
+    if is_gap(evidence, &index, last)? {
+        // Before it is signed that nothing was there: a call that ended late has a place far before that of its end.
+        for segment in &sealed {
+            let reached = segments::log_reached(storage, &segment.path)?;
+            check_covered(evidence, reached.map(|(seq, _)| (segment, seq)))?;
+        }
     }
     let last = grow(evidence, &index, last)?;
     let done = seal(storage, layout, node, &index, true, evidence)?;
@@ -94,6 +104,52 @@ pub(crate) fn recover(
         unfinished: done.unknown,
         torn: index.torn,
     })
+}
+
+/// The segments of this node.
+fn sealed_by(
+    storage: &dyn Storage,
+    layout: &Layout,
+    node: &str,
+) -> Result<Vec<Segment>, RecordError> {
+    let mut sealed = Vec::new();
+    for table in [Table::Calls, Table::Events] {
+        sealed.extend(segments::list(storage, layout, table, None..=None)?);
+    }
+    sealed.retain(|segment| segment.node == node);
+    Ok(sealed)
+}
+
+/// Files are signed before they get their names: one that reaches behind the last checkpoint says that a checkpoint is gone. To
+/// go on without it would be to sign something else at places that were signed before.
+fn check_covered<'s>(
+    evidence: &Evidence,
+    reached: impl IntoIterator<Item = (&'s Segment, i64)>,
+) -> Result<(), RecordError> {
+    let (size, _) = evidence.reached();
+    match reached.into_iter().find(|(_, seq)| *seq >= size) {
+        Some((segment, seq)) => Err(RecordError::Evidence(format!(
+            "`{}` holds entry {seq}, and the newest checkpoint covers only those before {size}: a checkpoint is gone. Bring \
+             it back into the folder `checkpoints`, from the anchor or a copy; `weir verify` tells what it signed",
+            segment.path.display(),
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Whether there are places behind the last checkpoint that no entry of the journal has.
+fn is_gap(
+    evidence: &Evidence,
+    index: &Index<'_>,
+    last: Option<(i64, i64)>,
+) -> Result<bool, RecordError> {
+    let (size, _) = evidence.reached();
+    let mut there = 0;
+    index.each_entry(size, |_, _| {
+        there += 1;
+        Ok(())
+    })?;
+    Ok(size + there < last.map_or(0, |(seq, _)| seq + 1))
 }
 
 /// Makes leaves of what the journal holds behind the last checkpoint. If a checkpoint vouches for more than there is, the log
@@ -143,18 +199,10 @@ fn adopt(
 }
 
 /// How far the log had come, from the segments alone: only needed where somebody removed the journal.
-fn sealed_to(
-    storage: &dyn Storage,
-    layout: &Layout,
-    node: &str,
-) -> Result<Option<(i64, i64)>, RecordError> {
+fn sealed_to(storage: &dyn Storage, sealed: &[Segment]) -> Result<Option<(i64, i64)>, RecordError> {
     let mut last = None;
-    for table in [Table::Calls, Table::Events] {
-        for segment in segments::list(storage, layout, table, None..=None)? {
-            if segment.node == node {
-                last = last.max(segments::log_reached(storage, &segment.path)?);
-            }
-        }
+    for segment in sealed {
+        last = last.max(segments::log_reached(storage, &segment.path)?);
     }
     Ok(last)
 }

@@ -342,3 +342,33 @@ fn a_checkpoint_that_names_files_is_never_written_over() {
     assert_eq!(killed.verify(true).state, State::Valid);
     recorder.close().unwrap();
 }
+
+/// The log cannot go on from an older checkpoint: what it would sign at the places of sealed rows is not what is there.
+#[test]
+fn a_record_whose_newest_checkpoint_is_gone_is_not_opened() {
+    let refused = |place: &Place| {
+        let checkpoints = place.record().join("checkpoints");
+        let newest = names(&checkpoints).pop().unwrap();
+        std::fs::remove_file(checkpoints.join(newest)).unwrap();
+        let options = RecordOptions {
+            anchor: None,
+            ..place.options()
+        };
+        match Recorder::open(options, Arc::new(Disk)) {
+            Err(RecordError::Evidence(why)) => assert!(why.contains("checkpoint is gone"), "{why}"),
+            opened => panic!("{opened:?}"),
+        }
+    };
+    refused(&lived());
+    // The same where the file's rows begin before that checkpoint, and only an outcome is behind it.
+    let place = Place::new();
+    let (recorder, mut log) = place.open();
+    whole(&mut log, NOON, 1);
+    let slow = record(&mut log, NOON, &call(2)).unwrap().unwrap();
+    recorder.seal_now().unwrap();
+    log.finish(NOON + 9, slow.seq(), &finish(Outcome::Ok))
+        .wait_blocking()
+        .unwrap();
+    recorder.close().unwrap();
+    refused(&place);
+}
