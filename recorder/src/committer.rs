@@ -14,7 +14,7 @@ use crate::evidence::Durable;
 use crate::journal::JournalFile;
 use crate::layout::Layout;
 use crate::log::Void;
-use crate::queue::{Healing, Mode, Queue, Sealed, Work};
+use crate::queue::{Healed, Healing, Mode, Queue, Sealed, Work};
 use crate::sealer::{Job, Spare};
 use crate::{Durability, Event, EventKind, Storage, Unrecorded};
 
@@ -30,6 +30,15 @@ pub(crate) struct Committer {
     pub(crate) spare: Arc<Spare>,
     /// Hears when the last thread ended in good order.
     pub(crate) closed: Sender<Result<(), Unrecorded>>,
+}
+
+/// What tells of a fault.
+#[derive(Debug)]
+struct Told {
+    /// Frames, with their places.
+    entries: Vec<(i64, Vec<u8>)>,
+    /// How many refused decisions they count.
+    refused: u64,
 }
 
 impl Committer {
@@ -176,8 +185,9 @@ impl Committer {
     /// Tries until a new file holds everything that was given up, or there is no point any more.
     fn heal(&self, generation: u64) -> Option<JournalFile> {
         let healing = self.queue.take_places();
+        let mut told = None;
         loop {
-            match self.attempt(generation, &healing) {
+            match self.attempt(generation, &healing, &mut told) {
                 Ok(journal) => return journal,
                 Err(error) => tracing::warn!(%error, "the record still cannot be written"),
             }
@@ -188,42 +198,72 @@ impl Committer {
     }
 
     /// None when the record was closed meanwhile.
-    fn attempt(&self, generation: u64, healing: &Healing) -> std::io::Result<Option<JournalFile>> {
+    fn attempt(
+        &self,
+        generation: u64,
+        healing: &Healing,
+        told: &mut Option<Told>,
+    ) -> std::io::Result<Option<JournalFile>> {
         let mut journal = match self.spare.take() {
             Some(spare) => spare,
             None => self.prepare(self.queue.options.journal_ahead_bytes)?,
         };
-        let told = match self.told(healing) {
-            Ok(told) => told,
+        match self.rewrite(&mut journal, generation, healing, told) {
+            Ok(Some((count, told))) => Ok(self.healed(journal, generation, healing, count, told)),
+            Ok(None) => {
+                journal.discard(&*self.storage);
+                Ok(None)
+            }
             Err(error) => {
                 journal.discard(&*self.storage);
-                return Err(error);
+                Err(error)
             }
-        };
-        let Some((entries, count)) = self.queue.take_all(generation, &told) else {
-            journal.discard(&*self.storage);
-            return Ok(None);
-        };
-        let (first, last_at) = self.queue.first_waiting();
-        let first = told.first().map_or(first, |(seq, _)| first.min(*seq));
-        let written = self
-            .head(journal.number, (first, last_at))
-            .and_then(|mut bytes| {
-                bytes.extend(entries);
-                journal.append(&bytes)?;
-                journal.sync()
-            });
-        if let Err(error) = written {
-            journal.discard(&*self.storage);
-            return Err(error);
         }
-        let Some((poisoned, mut frames)) =
-            self.queue
-                .healed(generation, journal.number, count, healing.clone())
-        else {
+    }
+
+    /// Writes into a new file what was given up and what tells of it; the first, as a number of entries, and the second.
+    fn rewrite<'t>(
+        &self,
+        journal: &mut JournalFile,
+        generation: u64,
+        healing: &Healing,
+        told: &'t mut Option<Told>,
+    ) -> std::io::Result<Option<(usize, &'t Told)>> {
+        let (waiting, last_at) = self.queue.first_waiting();
+        let first = healing
+            .void
+            .as_ref()
+            .map_or(healing.event_seq, |(seq, _)| *seq);
+        journal.append(&self.head(journal.number, (waiting.min(first), last_at))?)?;
+        journal.sync()?;
+        // From here on a file that cannot be removed again may hold these, so that they are what they are from now on.
+        let told = match told {
+            Some(told) => told,
+            None => told.insert(self.told(healing)?),
+        };
+        let Some((entries, count)) = self.queue.take_all(generation, &told.entries) else {
             return Ok(None);
         };
-        frames.extend(told.into_iter().map(|(_, frame)| frame));
+        journal.append(&entries)?;
+        journal.sync()?;
+        Ok(Some((count, told)))
+    }
+
+    fn healed(
+        &self,
+        journal: JournalFile,
+        generation: u64,
+        healing: &Healing,
+        count: usize,
+        told: &Told,
+    ) -> Option<JournalFile> {
+        let healed = Healed {
+            number: journal.number,
+            count,
+            refused: told.refused,
+        };
+        let (poisoned, mut frames) = self.queue.healed(generation, healed, healing.clone())?;
+        frames.extend(told.entries.iter().map(|(_, frame)| frame.clone()));
         self.tell(frames, healing.void.as_ref().map(|(_, void)| void.clone()));
         tracing::info!("the record can be written again");
         self.to_sealer(Job::Seal {
@@ -231,11 +271,11 @@ impl Committer {
             durable_to: Some(poisoned.durable_to),
             last: false,
         });
-        Ok(Some(journal))
+        Some(journal)
     }
 
     /// The entries that tell of a fault: what is void, and why.
-    fn told(&self, healing: &Healing) -> std::io::Result<Vec<(i64, Vec<u8>)>> {
+    fn told(&self, healing: &Healing) -> std::io::Result<Told> {
         let (why, refused) = {
             let state = self.queue.lock();
             let why = if let Mode::Faulty(why) = &state.mode {
@@ -269,10 +309,11 @@ impl Committer {
             let unfit = || std::io::Error::other("the void entry does not fit");
             Ok((seq, entry_frame(entry).ok_or_else(unfit)?))
         };
-        seqs.chain([healing.event_seq])
-            .zip(&entries)
-            .map(framed)
-            .collect()
+        let entries = seqs.chain([healing.event_seq]).zip(&entries).map(framed);
+        Ok(Told {
+            entries: entries.collect::<std::io::Result<_>>()?,
+            refused,
+        })
     }
 
     /// These entries are durable: they become leaves.

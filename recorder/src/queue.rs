@@ -11,7 +11,7 @@ use crate::{Durability, RecordError, RecordOptions, Unrecorded};
 
 mod state;
 
-pub(crate) use state::{Entering, Healing, JournalState, Mode, Work};
+pub(crate) use state::{Entering, Healed, Healing, JournalState, Mode, Work};
 use state::{State, Waiting, sync_pause};
 
 /// Answer to whoever waits for an entry.
@@ -328,8 +328,7 @@ impl Queue {
     pub(crate) fn healed(
         &self,
         generation: u64,
-        number: u64,
-        count: usize,
+        healed: Healed,
         healing: Healing,
     ) -> Option<(JournalState, Vec<Vec<u8>>)> {
         let mut state = self.lock();
@@ -337,12 +336,12 @@ impl Queue {
             return None;
         }
         let next = JournalState {
-            number,
+            number: healed.number,
             durable_to: state.journal.durable_to,
             ..JournalState::default()
         };
         let poisoned = std::mem::replace(&mut state.journal, next);
-        let acks = state.written(count, false);
+        let acks = state.written(healed.count, false);
         let (synced, frames) = state.durable();
         state.journal.durable_to = state.journal.durable_to.max(healing.event_seq);
         if let Some((_, void)) = healing.void {
@@ -355,7 +354,8 @@ impl Queue {
                 None => void,
             });
         }
-        state.refused = 0;
+        // Those refused since that was written are told of with the next fault.
+        state.refused = state.refused.saturating_sub(healed.refused);
         state.mode = Mode::Recording;
         state.journal.entries += 1;
         state.journal.since.get_or_insert_with(Instant::now);

@@ -36,7 +36,7 @@ pub(crate) struct State {
     pub(crate) to_void: Vec<i64>,
     /// Refused decisions that the log names, for the ledger to fetch.
     pub(super) void: Option<Void>,
-    /// Decisions refused unseen since the fault began.
+    /// Decisions refused in a fault that the log has yet to tell of.
     pub(crate) refused: u64,
     /// Decisions refused because too much was waiting.
     pub(super) overflowed: u64,
@@ -84,6 +84,17 @@ pub(crate) struct Healing {
     pub(crate) event_seq: i64,
     /// Time of both.
     pub(crate) at: i64,
+}
+
+/// A new file in use after a fault.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Healed {
+    /// Its number.
+    pub(crate) number: u64,
+    /// How many of the entries that waited are in it.
+    pub(crate) count: usize,
+    /// How many refused decisions it tells of.
+    pub(crate) refused: u64,
 }
 
 /// One entry.

@@ -314,3 +314,43 @@ fn a_checkpoint_that_hangs_holds_up_neither_calls_nor_health() {
     sealer.join().unwrap().unwrap();
     recorder.close().unwrap();
 }
+
+/// Files that could be neither finished nor removed hold the same entries as the one that was: a place has one entry.
+#[test]
+fn what_tells_of_a_fault_is_the_same_in_every_file_that_it_was_written_to() {
+    let storage = Memory::new();
+    let (recorder, mut log) = open_with(&storage, |_| {});
+    whole(&mut log, NOON, 1);
+    let logs = || {
+        storage
+            .paths()
+            .iter()
+            .filter(|p| p.starts_with("/record/journal"))
+            .count()
+    };
+    storage.set(Faults {
+        sync_entries: true,
+        keep: Some(".log"),
+        ..Faults::default()
+    });
+    assert!(record(&mut log, NOON, &call(2)).is_err());
+    let begun = Instant::now();
+    for refused in 3..6 {
+        let before = logs();
+        assert!(record(&mut log, NOON, &call(refused)).is_err());
+        while logs() < before + 2 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "gives up");
+            std::thread::yield_now();
+        }
+    }
+    storage.set(Faults::default());
+    assert_eq!(healed(&mut log), [2]);
+    whole(&mut log, NOON, 6);
+    recorder.seal_now().unwrap();
+    assert!(logs() > 2, "files stay behind");
+    assert_clean(&storage, &recorder.public_key());
+    drop((recorder, log));
+    let (recorder, log, _) = open_on(&storage).unwrap();
+    assert_clean(&storage, &recorder.public_key());
+    drop((recorder, log));
+}

@@ -45,6 +45,10 @@ pub struct Faults {
     pub seal: bool,
     /// A sync of a checkpoint hangs.
     pub hang_checkpoint: bool,
+    /// A sync fails of what stands behind a file's first write, its header.
+    pub sync_entries: bool,
+    /// Files with this in their name cannot be removed.
+    pub keep: Option<&'static str>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -291,6 +295,10 @@ impl Storage for Shared {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut world = self.0.change()?;
+        let kept = world.faults.keep;
+        if kept.is_some_and(|part| path.to_string_lossy().contains(part)) {
+            return Err(io::Error::other("input/output error"));
+        }
         world
             .names
             .remove(path)
@@ -368,6 +376,10 @@ impl StorageFile for Open {
             return Err(io::Error::other("no power"));
         }
         if self.journal && world.faults.sync {
+            return Err(io::Error::other("input/output error"));
+        }
+        let mut unsynced = world.files[self.file].unsynced.iter();
+        if self.journal && world.faults.sync_entries && unsynced.any(|(at, _)| *at > 0) {
             return Err(io::Error::other("input/output error"));
         }
         if !self.storage.syncs_lie {
