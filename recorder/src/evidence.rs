@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::layout::{Layout, checkpoint_name};
-use crate::{RecordError, RecordOptions, Storage, VerifyingKey, identity};
+use crate::{RecordError, RecordOptions, Storage, VerifyingKey, identity, journal};
 
 pub(crate) mod anchor;
 pub(crate) mod checkpoint;
@@ -32,8 +32,7 @@ mod witness;
 use anchor::Anchor;
 use checkpoint::{Checkpoint, SealedFile};
 use growth::Growth;
-pub(crate) use growth::Placed;
-pub(crate) use growth::{Durable, Hasher};
+pub(crate) use growth::{Durable, Hasher, Placed};
 use key::SigningKey;
 use keyfile::KeyFile;
 use merkle::CompactRange;
@@ -67,8 +66,6 @@ struct Notary {
     at: Instant,
     /// The last checkpoint, if a later one makes it superfluous.
     interim: Option<PathBuf>,
-    /// Files that no checkpoint names yet, although they have their names: of a record from before there was evidence.
-    adopted: Vec<SealedFile>,
 }
 
 /// The longest that sealing waits for leaves to be hashed.
@@ -89,16 +86,18 @@ impl Evidence {
     ) -> Result<Self, RecordError> {
         let folder = layout.checkpoints();
         let is_new = notes::list(&**storage, &folder, Some(node))?.is_empty();
+        let sealed = !crate::segments::is_empty(&**storage, layout, node)?;
+        let journal = journal::has_files(&**storage, layout, node)?;
         let file = KeyFile::of(layout, options)?;
-        let (key, fresh) = file.establish(&**storage, &origin(node), is_new)?;
+        let key = file.establish(&**storage, &origin(node), is_new && !sealed && !journal)?;
         let key = finish_rotation(&**storage, &file, key, &folder, node)?;
         let keys = std::slice::from_ref(key.public());
         let last = notes::newest(&**storage, &folder, node, keys)?;
-        let sealed = !crate::segments::is_empty(&**storage, layout, node)?;
-        if last.is_none() && (!is_new || (sealed && !fresh)) {
+        if last.is_none() && (!is_new || sealed) {
             return Err(RecordError::Evidence(format!(
-                "`{}` has no checkpoint that the key `{}` signed: the record was altered, or belongs to another key; \
-                 `weir verify` tells. To begin its evidence anew, move its folder `checkpoints` and the key away",
+                "`{}` has no checkpoint that the key `{}` signed, but was written to: its folder `checkpoints` was altered or \
+                 is gone, or it belongs to another key. Bring the one or the other back from a copy, or begin a new record in \
+                 another folder; `weir verify` tells what was signed",
                 layout.root().display(),
                 key.public().name(),
             )));
@@ -111,7 +110,6 @@ impl Evidence {
             }
             None => (CompactRange::default(), None, None, 0),
         };
-        let adopt = sealed && tree.size() == 0;
         let anchor = options
             .anchor
             .as_ref()
@@ -130,10 +128,9 @@ impl Evidence {
                 nth,
                 at: Instant::now(),
                 interim,
-                adopted: Vec::new(),
             }),
             fault: Mutex::default(),
-            growth: Mutex::new(Growth::new(tree, at, adopt)),
+            growth: Mutex::new(Growth::new(tree, at)),
             grown: Condvar::new(),
             anchor,
             checkpoint_age: options.checkpoint_age,
@@ -158,17 +155,6 @@ impl Evidence {
     pub(crate) fn reached(&self) -> (i64, Option<i64>) {
         let growth = self.growth();
         (growth.size() as i64, growth.at())
-    }
-
-    /// Whether what is sealed has yet to become leaves.
-    pub(crate) fn is_to_adopt(&self) -> bool {
-        self.growth().is_to_adopt()
-    }
-
-    /// Takes a record over that was made before there was evidence: these leaves, and these files as they are.
-    pub(crate) fn adopt(&self, leaves: impl IntoIterator<Item = Placed>, files: Vec<SealedFile>) {
-        self.growth().adopt(leaves);
-        self.notary().adopted = files;
     }
 
     /// Adds leaves. They count once every place before them is filled.
@@ -215,16 +201,12 @@ impl Evidence {
     ) -> Result<(), RecordError> {
         let mut notary = self.notary();
         let mut files: Vec<_> = files.into_iter().collect();
-        files.extend(notary.adopted.iter().cloned());
         files.sort();
         if files.is_empty() && self.growth().size() == notary.signed {
             return Ok(());
         }
         let result = self.write(&mut notary, files, None);
         *self.last_fault() = result.as_ref().err().map(ToString::to_string);
-        if result.is_ok() {
-            notary.adopted.clear();
-        }
         result
     }
 

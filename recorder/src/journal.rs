@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::layout::Layout;
-use crate::{Storage, StorageFile};
+use crate::layout::{Layout, journal_name};
+use crate::{RecordError, Storage, StorageFile};
 
 /// A journal file, zeroed ahead so that a sync finds its blocks in place and need not grow the file.
 pub(crate) struct JournalFile {
@@ -23,6 +23,20 @@ impl std::fmt::Debug for JournalFile {
             .field("end", &self.end)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether there are journal files of this node.
+pub(crate) fn has_files(
+    storage: &dyn Storage,
+    layout: &Layout,
+    node: &str,
+) -> Result<bool, RecordError> {
+    let folder = layout.journals();
+    let names = storage
+        .list(&folder)
+        .map_err(RecordError::io("list", &folder))?;
+    let of = |name: &String| journal_name(name).is_some_and(|(of, _)| of == node);
+    Ok(names.iter().any(of))
 }
 
 impl JournalFile {

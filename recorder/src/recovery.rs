@@ -1,12 +1,12 @@
 //! Opening a record: whatever the last process left in the journal becomes segments, and the log goes on behind it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::RecordError;
 use crate::Segment;
 use crate::Storage;
-use crate::entry::{Header, file_head};
-use crate::evidence::verify::Moment;
+use crate::entry::{Head, Header, file_head};
 use crate::evidence::{Evidence, Hasher};
 use crate::index::{Index, JournalBytes};
 use crate::journal::JournalFile;
@@ -50,11 +50,15 @@ pub(crate) fn recover(
         Some(last) => Some(last),
         None => sealed_to(storage, &sealed)?,
     };
-    if evidence.is_to_adopt() {
-        adopt(evidence, storage, layout, node)?;
-    }
     check_covered(evidence, sealed.iter().map(|s| (s, s.last_seq)))?;
-    if is_gap(evidence, &index, last)? {
+    if let Some(gap) = first_gap(evidence, &index, last)? {
+        if gap == 0 {
+            return Err(RecordError::Evidence(format!(
+                "`{}` goes on from entries that are gone, and no checkpoint vouches for any: bring its folder `checkpoints` \
+                 back from a copy, or begin a new record in another folder",
+                layout.root().display()
+            )));
+        }
         // Before it is signed that nothing was there: a call that ended late has a place far before that of its end.
         for segment in &sealed {
             let reached = segments::log_reached(storage, &segment.path)?;
@@ -137,19 +141,20 @@ fn check_covered<'s>(
     }
 }
 
-/// Whether there are places behind the last checkpoint that no entry of the journal has.
-fn is_gap(
+/// The first place behind the last checkpoint that no entry of the journal has, if there are later ones.
+fn first_gap(
     evidence: &Evidence,
     index: &Index<'_>,
     last: Option<(i64, i64)>,
-) -> Result<bool, RecordError> {
+) -> Result<Option<i64>, RecordError> {
     let (size, _) = evidence.reached();
-    let mut there = 0;
-    index.each_entry(size, |_, _| {
-        there += 1;
+    let mut there = HashSet::new();
+    index.each_entry(size, |payload, _| {
+        there.extend(Head::of(payload).map(|head| head.seq));
         Ok(())
     })?;
-    Ok(size + there < last.map_or(0, |(seq, _)| seq + 1))
+    let next = last.map_or(0, |(seq, _)| seq + 1);
+    Ok((size..next).find(|seq| !there.contains(seq)))
 }
 
 /// Makes leaves of what the journal holds behind the last checkpoint. If a checkpoint vouches for more than there is, the log
@@ -179,23 +184,6 @@ fn grow(
     }
     evidence.fill_to(next);
     Ok(last.map(|(seq, last_at)| (seq, Some(last_at).max(at).unwrap_or(last_at))))
-}
-
-/// Takes over what was sealed before there was evidence: leaves of its rows, and its files as they are.
-fn adopt(
-    evidence: &Evidence,
-    storage: &dyn Storage,
-    layout: &Layout,
-    node: &str,
-) -> Result<(), RecordError> {
-    let moment = Moment::take(storage, layout)?;
-    let Some(of_node) = moment.nodes.get(node) else {
-        return Ok(());
-    };
-    tracing::info!("the record was made without evidence; it begins with the rows as they are");
-    let (leaves, files) = of_node.adopt(storage, layout, node)?;
-    evidence.adopt(leaves, files);
-    Ok(())
 }
 
 /// How far the log had come, from the segments alone: only needed where somebody removed the journal.

@@ -35,20 +35,18 @@ pub(super) struct Growth {
     waiting: BTreeMap<i64, (i64, Hash)>,
     /// Policies that judged since the last checkpoint.
     policies: BTreeSet<String>,
-    to_adopt: bool,
 }
 
 /// Most policies that one checkpoint names.
 const POLICIES_MAX: usize = 64;
 
 impl Growth {
-    pub(super) fn new(tree: CompactRange, at: Option<i64>, to_adopt: bool) -> Self {
+    pub(super) fn new(tree: CompactRange, at: Option<i64>) -> Self {
         Self {
             tree,
             at,
             waiting: BTreeMap::new(),
             policies: BTreeSet::new(),
-            to_adopt,
         }
     }
 
@@ -58,15 +56,6 @@ impl Growth {
 
     pub(super) fn at(&self) -> Option<i64> {
         self.at
-    }
-
-    pub(super) fn is_to_adopt(&self) -> bool {
-        self.to_adopt
-    }
-
-    pub(super) fn adopt(&mut self, leaves: impl IntoIterator<Item = Placed>) {
-        self.append(leaves, BTreeSet::new());
-        self.to_adopt = false;
     }
 
     pub(super) fn append(

@@ -32,21 +32,21 @@ impl KeyFile {
             .ok_or_else(no_name)
     }
 
-    /// Reads the key, or makes it if it `may_be_made`; the flag says that it was. A change of keys that was cut short is completed
+    /// Reads the key, or makes it if it `may_be_made`. A change of keys that was cut short is completed
     /// or undone by who sees whether its checkpoint was written: the key put aside is used once that exists.
     pub(super) fn establish(
         &self,
         storage: &dyn Storage,
         name: &str,
         may_be_made: bool,
-    ) -> Result<(SigningKey, bool), RecordError> {
+    ) -> Result<SigningKey, RecordError> {
         if let Some(key) = read(storage, &self.0)? {
-            return Ok((key, false));
+            return Ok(key);
         }
         if !may_be_made {
             return Err(RecordError::Evidence(format!(
-                "the signing key `{}` is not there, but the record has checkpoints: bring it back, or begin its evidence \
-                 anew by moving its folder `checkpoints` away",
+                "the signing key `{}` is not there, but the record was written to: bring the key back, or begin a new record \
+                 in another folder",
                 self.0.display()
             )));
         }
@@ -57,7 +57,7 @@ impl KeyFile {
                 .map_err(RecordError::io("create", folder))?;
         }
         self.put_in_force(storage, &key)?;
-        Ok((key, true))
+        Ok(key)
     }
 
     /// A new key.

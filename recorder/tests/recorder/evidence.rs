@@ -265,21 +265,6 @@ fn the_private_key_is_for_its_owner_only_and_outside_of_the_record() {
 }
 
 #[test]
-fn a_record_made_before_there_was_evidence_is_taken_over_as_it_is() {
-    let place = lived();
-    for what in ["record/checkpoints", "anchor"] {
-        std::fs::remove_dir_all(place.folder.path().join(what)).unwrap();
-    }
-    std::fs::remove_file(place.folder.path().join("record.key")).unwrap();
-    let (recorder, mut log) = place.open();
-    whole(&mut log, NOON + 20, 20);
-    recorder.close().unwrap();
-    let verified = place.verify(true);
-    assert_eq!(verified.state, State::Valid, "{verified}");
-    assert_eq!(verified.logs[0].entries, 13);
-}
-
-#[test]
 fn a_record_without_its_checkpoints_or_key_is_not_signed_anew() {
     let refused = |place: &Place| {
         let opened = Recorder::open(place.options(), Arc::new(Disk));
@@ -291,8 +276,23 @@ fn a_record_without_its_checkpoints_or_key_is_not_signed_anew() {
     let place = lived();
     std::fs::remove_dir_all(place.record().join("checkpoints")).unwrap();
     refused(&place);
+    let key = |place: &Place| place.folder.path().join("record.key");
     let place = lived();
-    std::fs::remove_file(place.folder.path().join("record.key")).unwrap();
+    std::fs::remove_file(key(&place)).unwrap();
+    refused(&place);
+    // Without either, as one would be that was made before there was evidence; also if it has only got a journal.
+    let place = lived();
+    for folder in ["record/checkpoints", "anchor"] {
+        std::fs::remove_dir_all(place.folder.path().join(folder)).unwrap();
+    }
+    std::fs::remove_file(key(&place)).unwrap();
+    refused(&place);
+    for table in ["record/calls", "record/events"] {
+        std::fs::remove_dir_all(place.folder.path().join(table)).unwrap();
+    }
+    refused(&place);
+    assert!(!key(&place).exists(), "no key is made");
+    std::fs::copy(key(&lived()), key(&place)).unwrap();
     refused(&place);
 }
 

@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 use parquet::file::reader::{ChunkReader, Length};
 use sha2::{Digest, Sha256};
 
-use super::super::checkpoint::SealedFile;
-use super::super::growth::{Hasher, Placed};
-use super::super::leaf::Leaf;
+use super::super::growth::Hasher;
 use super::super::merkle::Hash;
-use super::read_segment;
 use crate::index::{Index, JournalBytes};
 use crate::layout::{Layout, Table};
 use crate::{RecordError, Segment, Storage, segments};
@@ -118,38 +115,6 @@ impl Moment {
 }
 
 impl NodeMoment {
-    /// The leaves of every sealed row, and the files that hold them, for a log that has no checkpoint yet.
-    pub(crate) fn adopt(
-        &self,
-        storage: &dyn Storage,
-        layout: &Layout,
-        node: &str,
-    ) -> Result<(Vec<Placed>, Vec<SealedFile>), RecordError> {
-        let (mut leaves, mut files) = (BTreeMap::new(), Vec::new());
-        let mut leaf = Leaf::default();
-        for segment in &self.segments {
-            read_segment(storage, segment, node, |row| {
-                row.leaves(&mut leaf, |placed| {
-                    let twice = leaves.insert(placed.seq, placed).is_some();
-                    if twice || placed.seq < 0 {
-                        return Err(format!("entry {} is told twice", placed.seq));
-                    }
-                    Ok(())
-                })
-            })
-            .map_err(|what| RecordError::Damaged {
-                path: segment.path.clone(),
-                what,
-            })?;
-            let path = segment.path.strip_prefix(layout.root());
-            files.push(SealedFile {
-                digest: digest(storage, &segment.path)?,
-                path: path.unwrap_or(&segment.path).to_string_lossy().into_owned(),
-            });
-        }
-        Ok((leaves.into_values().collect(), files))
-    }
-
     /// The sealed files, by the least place that their names claim.
     pub(crate) fn segments(&self) -> &[SealedSegment] {
         &self.segments
