@@ -60,6 +60,8 @@ pub(crate) struct Evidence {
 struct Notary {
     file: KeyFile,
     key: SigningKey,
+    /// A key was handed over to, and is not in its file yet.
+    unsettled: bool,
     /// Size of the last checkpoint, and which of that size it was.
     signed: u64,
     nth: u32,
@@ -124,6 +126,7 @@ impl Evidence {
             notary: Mutex::new(Notary {
                 file,
                 key,
+                unsettled: false,
                 signed: tree.size(),
                 nth,
                 at: Instant::now(),
@@ -231,13 +234,37 @@ impl Evidence {
         KeyFile::generate(&origin(&self.node))
     }
 
-    /// Goes over to a new key: one last checkpoint of the old one names it, and both sign it.
+    /// Goes over to a new key: one last checkpoint of the old one names it, and both sign it. From that checkpoint on only the new
+    /// key is believed, so it signs from there on, whatever fails after it.
     pub(crate) fn rotate(&self, next: SigningKey) -> Result<(), RecordError> {
         let mut notary = self.notary();
+        self.settle(&mut notary)?;
         notary.file.put_aside(&*self.storage, &next)?;
-        self.write(&mut notary, Vec::new(), Some(&next))?;
-        notary.file.put_in_force(&*self.storage, &next)?;
+        let written = self.write(&mut notary, Vec::new(), Some(&next));
+        if written.is_err() {
+            // It may have got its name before it failed.
+            let folder = self.layout.checkpoints();
+            let present = notary.key.public();
+            if !is_handed_over(&*self.storage, &folder, &self.node, present, &next)? {
+                return written;
+            }
+        }
         notary.key = next;
+        notary.unsettled = true;
+        written?;
+        self.settle(&mut notary)
+    }
+
+    /// Puts the key that signs into its file; only once the checkpoint that hands over to it is durable.
+    fn settle(&self, notary: &mut Notary) -> Result<(), RecordError> {
+        if notary.unsettled {
+            let folder = self.layout.checkpoints();
+            self.storage
+                .sync_folder(&folder)
+                .map_err(RecordError::io("sync", &folder))?;
+            notary.file.put_in_force(&*self.storage, &notary.key)?;
+            notary.unsettled = false;
+        }
         Ok(())
     }
 
@@ -319,19 +346,29 @@ fn finish_rotation(
     let Some(next) = file.aside(storage)? else {
         return Ok(key);
     };
-    let present = [key.public().clone()];
-    let notes = notes::read(storage, folder, Some(node))?;
-    let handed_over = notes.iter().any(|found| {
-        let Ok((signed, checkpoint)) = &found.read else {
-            return false;
-        };
-        checkpoint.next_key.as_ref() == Some(next.public())
-            && signed.signed_by(&present).is_ok_and(|by| !by.is_empty())
-    });
-    if handed_over {
+    if is_handed_over(storage, folder, node, key.public(), &next)? {
         file.put_in_force(storage, &next)?;
         return Ok(next);
     }
     file.drop_aside(storage)?;
     Ok(key)
+}
+
+/// Whether a checkpoint that this key signed hands over to the next.
+fn is_handed_over(
+    storage: &dyn Storage,
+    folder: &Path,
+    node: &str,
+    present: &VerifyingKey,
+    next: &SigningKey,
+) -> Result<bool, RecordError> {
+    let keys = std::slice::from_ref(present);
+    let notes = notes::read(storage, folder, Some(node))?;
+    Ok(notes.iter().any(|found| {
+        let Ok((signed, checkpoint)) = &found.read else {
+            return false;
+        };
+        checkpoint.next_key.as_ref() == Some(next.public())
+            && signed.signed_by(keys).is_ok_and(|by| !by.is_empty())
+    }))
 }

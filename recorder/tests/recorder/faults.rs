@@ -354,3 +354,55 @@ fn what_tells_of_a_fault_is_the_same_in_every_file_that_it_was_written_to() {
     assert_clean(&storage, &recorder.public_key());
     drop((recorder, log));
 }
+
+/// Whatever fails when keys are changed, what signs afterwards is what the next start believes.
+#[test]
+fn a_change_of_keys_that_fails_half_way_leaves_one_key_that_signs() {
+    let not_named = |name| Faults {
+        name: Some(name),
+        ..Faults::default()
+    };
+    for (faults, is_changed) in [
+        // The key put aside, the checkpoint, the checkpoint's folder, the new public key, the new private one.
+        (not_named(".next"), false),
+        (not_named(".note"), false),
+        (
+            Faults {
+                names_of: Some("checkpoints"),
+                ..Faults::default()
+            },
+            true,
+        ),
+        (not_named(".pub"), true),
+        (not_named("signing.key"), true),
+    ] {
+        for is_killed in [true, false] {
+            let storage = Memory::new();
+            let (recorder, mut log, _) = open_on(&storage).unwrap();
+            whole(&mut log, NOON, 1);
+            let old = recorder.public_key();
+            storage.set(faults);
+            assert!(recorder.rotate_key().is_err(), "{faults:?}");
+            storage.set(Faults::default());
+            assert_eq!(recorder.public_key() != old, is_changed, "{faults:?}");
+            whole(&mut log, NOON, 2);
+            recorder.seal_now().unwrap();
+            assert_clean(&storage, &old);
+            let storage = if is_killed {
+                storage.after(Loss::Unsynced)
+            } else {
+                // Another change completes the one that failed.
+                recorder.rotate_key().unwrap();
+                whole(&mut log, NOON, 3);
+                recorder.close().unwrap();
+                storage
+            };
+            let last = recorder.public_key();
+            let (recorder, mut log, _) = open_on(&storage).unwrap();
+            assert_eq!(recorder.public_key(), last, "{faults:?}");
+            whole(&mut log, NOON, 4);
+            recorder.close().unwrap();
+            assert_clean(&storage, &old);
+        }
+    }
+}

@@ -49,6 +49,10 @@ pub struct Faults {
     pub sync_entries: bool,
     /// Files with this in their name cannot be removed.
     pub keep: Option<&'static str>,
+    /// No file can get a name that ends so.
+    pub name: Option<&'static str>,
+    /// The names in folders that end so cannot be synced.
+    pub names_of: Option<&'static str>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -288,6 +292,10 @@ impl Storage for Shared {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut world = self.0.change()?;
+        let refused = world.faults.name;
+        if refused.is_some_and(|end| to.to_string_lossy().ends_with(end)) {
+            return Err(io::Error::other("input/output error"));
+        }
         let file = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         world.names.insert(to.to_owned(), file);
         Ok(())
@@ -308,6 +316,10 @@ impl Storage for Shared {
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut world = self.0.change()?;
+        let refused = world.faults.names_of;
+        if refused.is_some_and(|end| folder.to_string_lossy().ends_with(end)) {
+            return Err(io::Error::other("input/output error"));
+        }
         let World {
             names,
             durable_names,
