@@ -22,8 +22,8 @@ mod trust;
 mod verification;
 
 use arranger::Arranger;
-use moment::NodeMoment;
 pub(crate) use moment::{Moment, digest};
+use moment::{NodeMoment, SealedSegment};
 pub use proved::{CallProof, EntryProof, ProofError, prove, verify_proof};
 pub(crate) use rows::{Row, read_segment};
 use trust::Trust;
@@ -181,14 +181,14 @@ impl Examination<'_> {
         wanted: &[i64],
     ) -> Result<(LogVerification, Examined), RecordError> {
         self.findings.extend(trust.findings.iter().cloned());
-        let whole = self.check_files(moment, trust)?;
+        let (vouched, whole) = self.check_files(moment, trust)?;
         let mut arranger = Arranger::new(&trust.sizes(), trust.required(), &moment.journal);
         let target = trust.newest_required().map(Checkpoint::size);
         arranger.want(wanted, target.unwrap_or(0));
         let (mut calls, mut events) = (0, 0);
         let mut documents = Documents::default();
         if whole {
-            for segment in moment.segments() {
+            for segment in vouched {
                 let read = unwound(|| {
                     read_segment(self.storage, segment, node, |row| {
                         match &row {
@@ -241,28 +241,34 @@ impl Examination<'_> {
         Ok((log, examined))
     }
 
-    /// Whether a signed line vouches for the bytes of every file; those that none does are not read.
-    fn check_files(&mut self, moment: &NodeMoment, trust: &Trust<'_>) -> Result<bool, RecordError> {
+    /// The files whose bytes a signed line vouches for: others are not read. The flag says whether these are all that there should
+    /// be; what somebody put behind them hides nothing of what they hold.
+    fn check_files<'m>(
+        &mut self,
+        moment: &'m NodeMoment,
+        trust: &Trust<'_>,
+    ) -> Result<(Vec<&'m SealedSegment>, bool), RecordError> {
         if self.options.rows_only {
-            return Ok(true);
+            return Ok((moment.segments().iter().collect(), true));
         }
         let signed = trust.newest_required().map_or(0, Checkpoint::size) as i64;
-        let mut whole = true;
+        let (mut vouched, mut whole) = (Vec::new(), true);
         for segment in moment.segments() {
             let digest = digest(self.storage, &segment.path)?;
             if trust.vouches(&digest) {
+                vouched.push(segment);
                 continue;
             }
-            whole = false;
             // What a checkpoint names ends before its size.
             let (state, why) = if segment.name.last_seq >= signed {
                 (State::UnsignedTail, "is behind the last checkpoint")
             } else {
+                whole = false;
                 (State::Altered, "is not as it was sealed")
             };
             self.find(state, format!("`{}` {why}", segment.path.display()));
         }
-        Ok(whole)
+        Ok((vouched, whole))
     }
 
     /// The policies and resolvers that rows name are kept, as they were.

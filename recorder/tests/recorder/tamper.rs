@@ -324,13 +324,16 @@ fn a_dropped_checkpoint_is_noticed() {
     for nth in 0..count {
         let place = lived();
         fs::remove_file(place.notes().remove(nth)).unwrap();
-        let alone = place.verify(false).state;
+        let alone = place.verify(false);
+        let found: Vec<_> = alone.findings.iter().map(|f| f.state).collect();
+        // The last file also holds a call that was signed before, and nothing vouches for that file any more.
         let expected = if nth + 1 == count {
-            State::UnsignedTail
+            [State::Missing, State::UnsignedTail]
         } else {
-            State::Altered
+            [State::Altered; 2]
         };
-        assert_eq!(alone, expected, "checkpoint {nth}");
+        assert_eq!(alone.state, expected[0], "checkpoint {nth}: {alone}");
+        assert_eq!(found, expected[..found.len()], "checkpoint {nth}: {alone}");
         assert!(is_noticed(place.verify(true).state));
     }
     let place = lived();
@@ -447,6 +450,21 @@ fn rows_beside_the_record_are_an_unsigned_tail() {
     assert_eq!(place.verify(false).state, State::UnsignedTail);
     assert_eq!(place.verify(true).state, State::UnsignedTail);
     assert_eq!(place.rows_only().state, State::UnsignedTail);
+    // They hide nothing else: everything before them is still looked at.
+    let verified = place.verify(true);
+    assert_eq!(verified.logs[0].entries, 11, "{verified}");
+    fs::remove_file(place.segments().remove(0)).unwrap();
+    assert_eq!(place.verify(false).state, State::Missing);
+    assert_eq!(place.verify(true).state, State::Missing);
+}
+
+#[test]
+fn rows_beside_the_record_do_not_hide_a_cut_tail() {
+    let (place, other) = (rolled_back(), lived());
+    let day = place.record().join("calls/date=2026-11-22");
+    let late = day.join("n1-000000000020-000000000038.parquet");
+    fs::copy(other.segments().remove(0), late).unwrap();
+    assert_eq!(place.verify(true).state, State::Truncated);
 }
 
 #[test]
