@@ -406,3 +406,62 @@ fn a_change_of_keys_that_fails_half_way_leaves_one_key_that_signs() {
         }
     }
 }
+
+/// The end of a call is carried on again whenever sealing is tried again: a copy of it may outlast the call's own entry.
+#[test]
+fn the_end_of_a_sealed_call_left_in_the_journal_accuses_nobody() {
+    let storage = Memory::new();
+    let (recorder, mut log, _) = open_on(&storage).unwrap();
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+            std::thread::yield_now();
+        }
+    };
+    let journals = || {
+        let name = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        storage
+            .paths()
+            .into_iter()
+            .map(name)
+            .filter(|path| path.ends_with(".log"))
+            .collect::<Vec<_>>()
+    };
+    // The first file holds a call that is open, the second its end, the third both.
+    whole(&mut log, NOON, 1);
+    let slow = record(&mut log, NOON, &call(2)).unwrap().unwrap();
+    storage.set(Faults {
+        seal: true,
+        ..Faults::default()
+    });
+    assert!(recorder.seal_now().is_err());
+    log.finish(NOON, slow.seq(), &finish(Outcome::Ok))
+        .wait_blocking()
+        .unwrap();
+    assert!(recorder.seal_now().is_err());
+    let second = "-0000000002.log";
+    storage.set(Faults {
+        keep: Some(second),
+        ..Faults::default()
+    });
+    until("the first is sealed, and the second not removed", &|| {
+        let fault = recorder.health().fault;
+        fault.is_some_and(|fault| fault.contains(second))
+    });
+    // While that is tried again and again, a fourth file gets a copy of the end too.
+    assert!(recorder.seal_now().is_err());
+    let before = recorder.health().unsealed;
+    until("it is carried", &|| recorder.health().unsealed > before + 2);
+    storage.set(Faults::default());
+    until("the third is sealed", &|| {
+        !journals()
+            .iter()
+            .any(|name| name.ends_with("-0000000003.log"))
+    });
+    let outcomes = texts(&reader(&storage), "outcome");
+    assert_eq!(outcomes, [Some("ok".into()), Some("ok".into())]);
+    assert_clean(&storage, &recorder.public_key());
+    recorder.close().unwrap();
+    assert_clean(&storage, &recorder.public_key());
+}

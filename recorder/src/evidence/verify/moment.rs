@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::growth::Hasher;
 use super::super::merkle::Hash;
+use crate::entry::Head;
 use crate::index::{Index, JournalBytes};
 use crate::layout::{Layout, Table};
 use crate::{RecordError, Segment, Storage, segments};
@@ -106,6 +107,12 @@ impl Moment {
                 }
                 Ok(())
             })?;
+            // The end of a call whose row has it: a copy that was carried on once too often.
+            for (_, payload) in index.strays() {
+                if let Some(head) = Head::of(payload) {
+                    journal.remove(&head.seq);
+                }
+            }
         }
         for node in moment.nodes.values_mut() {
             node.segments.sort_by_key(|segment| segment.first_seq);
