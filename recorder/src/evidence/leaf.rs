@@ -49,6 +49,61 @@ enum Kind {
     Event = 4,
 }
 
+/// What a leaf about a call says of itself: the bytes of somebody's proof, not yet known to be a leaf of any log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About<'l> {
+    /// This call was decided, at this place.
+    Decided { seq: i64, call_id: &'l [u8] },
+    /// More became of the call that was decided at `call_seq`: at this place.
+    Later { seq: i64, call_seq: i64 },
+}
+
+impl<'l> About<'l> {
+    /// Reads a leaf; none if it is about no call.
+    pub(crate) fn read(leaf: &'l [u8]) -> Option<Self> {
+        let (kind, fields) = leaf.strip_prefix(b"weir\x01")?.split_first()?;
+        let int = |tag| field(fields, tag)?.try_into().ok().map(i64::from_be_bytes);
+        let later = |seq: i64| {
+            Some(Self::Later {
+                seq,
+                call_seq: int(0)?,
+            })
+        };
+        if *kind == Kind::Decided as u8 {
+            return Some(Self::Decided {
+                seq: int(0)?,
+                call_id: field(fields, 4)?,
+            });
+        }
+        if *kind == Kind::Finished as u8 {
+            return later(int(1)?);
+        }
+        if *kind == Kind::Answered as u8 {
+            let place = field(field(fields, 37)?, 2)?;
+            return later(i64::from_be_bytes(place.try_into().ok()?));
+        }
+        None
+    }
+}
+
+/// The value of a field; none if there is none, or if these are no fields in the order of their tags.
+fn field(mut fields: &[u8], tag: u8) -> Option<&[u8]> {
+    let (mut found, mut before) = (None, None);
+    while let Some((this, rest)) = fields.split_first() {
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (value, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        if before.is_some_and(|before| before >= *this) {
+            return None;
+        }
+        if *this == tag {
+            found = Some(value);
+        }
+        before = Some(*this);
+        fields = rest;
+    }
+    found
+}
+
 /// A leaf in the making; one buffer serves many.
 #[derive(Debug, Default)]
 pub(crate) struct Leaf(Vec<u8>);
@@ -332,6 +387,39 @@ mod tests {
             "00000000000000c8",
         );
         assert_eq!(hex::encode(leaf.finished(7, (9, 100), &finish)), expected);
+    }
+
+    #[test]
+    fn a_leaf_says_which_call_it_is_about_and_where() {
+        let call = Call {
+            call_id: [3; 16],
+            ..Call::<&str>::default()
+        };
+        let approval = Approval {
+            answer_seq: Some(8),
+            ..Approval::<&str>::default()
+        };
+        let mut leaf = Leaf::default();
+        let decided = About::Decided {
+            seq: 7,
+            call_id: &[3; 16],
+        };
+        let later = |seq| Some(About::Later { seq, call_seq: 7 });
+        assert_eq!(
+            About::read(leaf.decided((7, 1), &call, None)),
+            Some(decided)
+        );
+        assert_eq!(About::read(leaf.voided((7, 1), &call, 2)), Some(decided));
+        assert_eq!(About::read(leaf.answered(7, &approval)), later(8));
+        let finished = leaf.finished(7, (9, 100), &Finish::<&str>::default());
+        assert_eq!(About::read(finished), later(9));
+        for length in 0..finished.len() {
+            let cut = finished.get(..length).and_then(About::read);
+            assert!(cut.is_none() || cut == later(9), "{length}");
+        }
+        assert_eq!(About::read(leaf.nothing(7)), None);
+        let event = Event::<&str>::of(EventKind::Start);
+        assert_eq!(About::read(leaf.event((7, 2), &event)), None);
     }
 
     #[test]

@@ -229,6 +229,24 @@ fn one_call_is_proved_to_a_stranger() {
         other.entries[0].index += 1;
         assert!(verify_proof(&other, &[place.key()]).is_err());
         assert!(verify_proof(&read, &[]).is_err());
+
+        // Leaves of the log that are not those of this call.
+        let holds = |proof: &CallProof| verify_proof(proof, &[place.key()]).is_ok();
+        let mut other = read.clone();
+        other.call_id = hex::encode(call(99).call_id);
+        assert!(!holds(&other), "the name of another call");
+        let neighbour = place.prove(if number == 4 { 5 } else { 4 }).unwrap();
+        for theirs in neighbour.entries {
+            let mut other = read.clone();
+            other.entries.push(theirs);
+            assert!(!holds(&other), "an entry of another call");
+        }
+        let mut other = read.clone();
+        other.entries.remove(0);
+        assert!(!holds(&other), "no decision");
+        let mut other = read.clone();
+        other.entries.push(read.entries[0].clone());
+        assert!(!holds(&other), "two decisions");
     }
     assert!(matches!(place.prove(99), Err(ProofError::NoCall(_))));
 }

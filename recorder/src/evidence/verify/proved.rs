@@ -9,7 +9,8 @@
 //! 1. Verify the note's signature with the log's public key (c2sp.org/signed-note). Line 2 of its text is the tree's size,
 //!    line 3 its root in base64.
 //! 2. For each entry, compute the root from SHA-256(0x00 ‖ `leaf`), `index`, the size and `path` (RFC 9162, section 2.1.3.2), and compare.
-//! 3. Read the leaf: its fields are those of the leaf format (`recorder/src/evidence/leaf.rs`). It says itself which place it has.
+//! 3. Read the leaf: its fields are those of the leaf format (`recorder/src/evidence/leaf.rs`). It says itself which place it has:
+//!    that must be `index`. One leaf is of kind 1 and has `call_id` as its field 4; field 0 of the others is that one's place.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::super::checkpoint::Checkpoint;
-use super::super::leaf::Leaf;
+use super::super::leaf::{About, Leaf};
 use super::super::merkle::{Hash, leaf_hash};
 use super::super::note::Note;
 use super::super::proof::verify_inclusion;
@@ -123,9 +124,7 @@ pub fn verify_proof(proof: &CallProof, keys: &[VerifyingKey]) -> Result<u64, Pro
         return Err(wrong("its note is not signed by a key that is believed"));
     }
     let checkpoint = Checkpoint::parse(note.text()).map_err(wrong)?;
-    if proof.entries.is_empty() {
-        return Err(wrong("it has no entries"));
-    }
+    let (mut decided, mut of_calls) = (Vec::new(), Vec::new());
     for entry in &proof.entries {
         let base64 = |text: &String| STANDARD.decode(text).map_err(|_| wrong("it is no base64"));
         let hash = |text| -> Result<Hash, ProofError> {
@@ -140,6 +139,28 @@ pub fn verify_proof(proof: &CallProof, keys: &[VerifyingKey]) -> Result<u64, Pro
         if !verify_inclusion(index, size, &leaf_hash(&leaf), &path, &root) {
             return Err(wrong("its path does not lead to the root"));
         }
+        let place = match About::read(&leaf).ok_or(wrong("a leaf is about no call"))? {
+            About::Decided { seq, call_id } => {
+                if hex::encode(call_id) != proof.call_id {
+                    return Err(wrong("a leaf is about another call"));
+                }
+                decided.push(seq);
+                seq
+            }
+            About::Later { seq, call_seq } => {
+                of_calls.push(call_seq);
+                seq
+            }
+        };
+        if place != entry.index {
+            return Err(wrong("a leaf has another place"));
+        }
+    }
+    let [decided] = decided.as_slice() else {
+        return Err(wrong("it does not say once that the call was decided"));
+    };
+    if of_calls.iter().any(|of| of != decided) {
+        return Err(wrong("a leaf is about another call"));
     }
     Ok(checkpoint.size())
 }
