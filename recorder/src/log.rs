@@ -88,7 +88,8 @@ impl Log {
         }
     }
 
-    /// Writes down how an admitted call ended, once; for any other call it is refused. Waiting for the commit is optional.
+    /// Writes down how an admitted call ended, once; for any other call it is refused. Waiting for the commit is optional. If too
+    /// much is waiting ([`Unrecorded::QueueFull`]), the outcome is lost, and the call will be `unknown`.
     pub fn finish<S: AsRef<str> + Serialize>(
         &mut self,
         now: i64,

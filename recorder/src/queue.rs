@@ -80,7 +80,7 @@ impl Queue {
         let mut state = self.lock();
         match kind {
             Entering::Decision { .. } => state.admit(&self.options)?,
-            Entering::Finish { .. } | Entering::Event => state.take_fact(&self.options)?,
+            Entering::Finish { .. } | Entering::Event => state.take_fact(kind, &self.options)?,
             Entering::Carried => state.take_carried()?,
         }
         if kind != Entering::Carried {

@@ -155,17 +155,20 @@ impl Anchor {
             let path = self.folder.join(checkpoint_name(&self.node, size, nth));
             match self.storage.create(&path) {
                 Ok(mut file) => {
-                    file.write_at(0, note.as_bytes())
-                        .map_err(RecordError::io("write", &path))?;
-                    file.sync_data().map_err(RecordError::io("sync", &path))?;
-                    return self
-                        .storage
-                        .sync_folder(&self.folder)
-                        .map_err(RecordError::io("sync", &self.folder));
+                    let written = file
+                        .write_at(0, note.as_bytes())
+                        .map_err(RecordError::io("write", &path))
+                        .and_then(|()| file.sync_data().map_err(RecordError::io("sync", &path)));
+                    if let Err(error) = written {
+                        // Else every attempt would leave one; a folder that is write-once keeps it.
+                        drop(self.storage.remove(&path));
+                        return Err(error);
+                    }
+                    return self.sync();
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     if self.holds(&path, note) {
-                        return Ok(());
+                        return self.sync();
                     }
                 }
                 Err(e) => return Err(RecordError::io("create", &path)(e)),
@@ -175,6 +178,12 @@ impl Anchor {
             "`{}` has too many checkpoints of {size} entries",
             self.folder.display()
         )))
+    }
+
+    fn sync(&self) -> Result<(), RecordError> {
+        self.storage
+            .sync_folder(&self.folder)
+            .map_err(RecordError::io("sync", &self.folder))
     }
 
     fn holds(&self, path: &Path, note: &str) -> bool {

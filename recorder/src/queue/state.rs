@@ -191,18 +191,27 @@ impl State {
         Ok(())
     }
 
-    /// Facts have as much room again as decisions, and wait out a fault.
-    pub(super) fn take_fact(&self, options: &RecordOptions) -> Result<(), Unrecorded> {
+    /// Facts have as much room again as decisions, and wait out a fault. An outcome that finds no room is lost, and its call not
+    /// open any more.
+    pub(super) fn take_fact(
+        &mut self,
+        kind: Entering,
+        options: &RecordOptions,
+    ) -> Result<(), Unrecorded> {
         if self.mode == Mode::Closed {
             return Err(Unrecorded::Closed);
         }
         let full = self.entries.len() >= options.queue_max.saturating_mul(2)
             || self.bytes >= options.queue_bytes_max.saturating_mul(2);
-        if full {
-            Err(Unrecorded::QueueFull)
-        } else {
-            Ok(())
+        if !full {
+            return Ok(());
         }
+        if let Entering::Finish { call_seq } = kind
+            && !self.open.remove(&call_seq)
+        {
+            return Err(Unrecorded::NotOpen);
+        }
+        Err(Unrecorded::QueueFull)
     }
 
     /// An open call ends only once, and no other call does.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_recorder::{Durability, Log, Outcome, RecordOptions, Recorder, Storage, Unrecorded};
+use weir_recorder::{
+    Durability, Event, EventKind, Log, Outcome, RecordOptions, Recorder, Storage, Unrecorded,
+};
 
 use crate::memory::{Faults, Loss, Memory, Shared};
 use crate::support::*;
@@ -464,4 +466,76 @@ fn the_end_of_a_sealed_call_left_in_the_journal_accuses_nobody() {
     assert_clean(&storage, &recorder.public_key());
     recorder.close().unwrap();
     assert_clean(&storage, &recorder.public_key());
+}
+
+#[test]
+fn an_outcome_that_finds_no_room_leaves_its_call_unknown() {
+    let storage = Memory::new();
+    let (recorder, mut log) = open_with(&storage, |options| options.queue_max = 2);
+    let open = record(&mut log, NOON, &call(0)).unwrap().unwrap().seq();
+    storage.set(Faults {
+        hang_sync: true,
+        ..Faults::default()
+    });
+    let mut waiting = vec![decide(&mut log, NOON, &call(1))];
+    storage.wait_for_hanging(1);
+    waiting.push(decide(&mut log, NOON, &call(2)));
+    let event = Event::<&str>::of(EventKind::Policy);
+    let events = [(); 2].map(|()| log.event(NOON, &event));
+    let mut end = || {
+        log.finish(NOON, open, &finish(Outcome::Ok))
+            .refused()
+            .cloned()
+    };
+    assert_eq!(end(), Some(Unrecorded::QueueFull));
+    assert_eq!(end(), Some(Unrecorded::NotOpen));
+    storage.set(Faults::default());
+    for commit in waiting.into_iter().chain(events) {
+        commit.wait_blocking().unwrap();
+    }
+    assert_eq!(end(), Some(Unrecorded::NotOpen));
+    recorder.close().unwrap();
+    assert_eq!(
+        texts(&reader(&storage), "outcome")[0],
+        Some("unknown".into())
+    );
+}
+
+#[test]
+fn a_full_anchor_is_not_littered_and_gets_the_checkpoint_when_there_is_room() {
+    let storage = Memory::new();
+    let (recorder, mut log) =
+        open_with(&storage, |options| options.anchor = Some("/anchor".into()));
+    let there = || {
+        storage
+            .paths()
+            .iter()
+            .filter(|path| path.starts_with("/anchor"))
+            .count()
+    };
+    let until = |what: &str, done: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "never: {what}");
+            std::thread::yield_now();
+        }
+    };
+    for (size, full) in [(2, "write"), (4, "sync")] {
+        let before = there();
+        storage.set(Faults {
+            anchor_write: full == "write",
+            anchor_sync: full == "sync",
+            ..Faults::default()
+        });
+        whole(&mut log, NOON, size);
+        recorder.seal_now().unwrap();
+        until("it fails", &|| recorder.health().fault.is_some());
+        assert_eq!(there(), before, "{full}");
+        storage.set(Faults::default());
+        until("it has room", &|| recorder.health().fault.is_none());
+        assert_eq!(there(), before + 1);
+        let name = format!("/anchor/n1-{size:012}.note");
+        assert!(storage.paths().contains(&name.into()));
+    }
+    recorder.close().unwrap();
 }

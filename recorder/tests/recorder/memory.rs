@@ -45,6 +45,9 @@ pub struct Faults {
     pub seal: bool,
     /// A sync of a checkpoint hangs.
     pub hang_checkpoint: bool,
+    /// Files of the anchor take no bytes, or cannot be synced.
+    pub anchor_write: bool,
+    pub anchor_sync: bool,
     /// A sync fails of what stands behind a file's first write, its header.
     pub sync_entries: bool,
     /// Files with this in their name cannot be removed.
@@ -224,6 +227,7 @@ struct Open {
     file: usize,
     journal: bool,
     checkpoint: bool,
+    anchor: bool,
 }
 
 /// A storage that hands out files needs to be shared with them.
@@ -257,6 +261,7 @@ impl Storage for Shared {
             file,
             journal,
             checkpoint,
+            anchor: path.starts_with("/anchor"),
         }))
     }
 
@@ -358,7 +363,7 @@ impl StorageFile for Open {
         } else {
             bytes
         };
-        if self.journal && faults.write {
+        if (self.journal && faults.write) || (self.anchor && faults.anchor_write) {
             return Err(io::Error::other("no space left"));
         }
         let contents = &mut world.files[self.file];
@@ -387,7 +392,8 @@ impl StorageFile for Open {
         if world.off {
             return Err(io::Error::other("no power"));
         }
-        if self.journal && world.faults.sync {
+        let faults = world.faults;
+        if (self.journal && faults.sync) || (self.anchor && faults.anchor_sync) {
             return Err(io::Error::other("input/output error"));
         }
         let mut unsynced = world.files[self.file].unsynced.iter();
