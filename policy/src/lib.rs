@@ -50,6 +50,7 @@ mod limit;
 mod lint;
 mod malformed;
 mod message;
+mod needs;
 mod number;
 mod operand;
 mod operator;
@@ -83,6 +84,7 @@ pub use message::{
     Answer, Ask, AskKind, Id, Message, Notification, Request, Response, known_method,
     recorded_arguments,
 };
+pub use needs::Needs;
 pub use policy::Policy;
 pub use problem::{Problem, Problems, Severity};
 pub use profile::{Kind, Operation, Placement, Profile, Schema};

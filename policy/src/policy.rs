@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::limit::{Limit, Scope};
 use crate::lint::{Catalogue, lint};
 use crate::rules::{Rules, ToolRules};
-use crate::{Digest, Micros, Problems, Resolution, document};
+use crate::{Digest, Micros, Needs, Problems, Resolution, document};
 
 /// A loaded policy. Immutable; share it by `Arc`.
 #[derive(Debug, Clone)]
@@ -14,22 +14,19 @@ pub struct Policy {
     name: Arc<str>,
     digest: Digest,
     rules: Rules,
-    needs_arguments: bool,
+    needs: Needs,
 }
 
 impl Policy {
     /// Reads a policy document; `name` is what its problems call it, usually the file's path.
     pub fn load(source: &[u8], name: &str) -> Result<Self, Problems> {
         let (text, rules) = document::read(source, name)?;
-        let tools = rules.tools.iter().map(|tool| &**tool);
-        let needs_arguments = tools.into_iter().any(ToolRules::reads_arguments)
-            || rules.all_tools.iter().any(Limit::reads_arguments);
         Ok(Self {
             source: text.into(),
             name: name.into(),
             digest: Digest::of(source),
+            needs: Needs::of(&rules),
             rules,
-            needs_arguments,
         })
     }
 
@@ -53,9 +50,9 @@ impl Policy {
         self.rules.stand(name).hidden
     }
 
-    /// Whether any rule reads the arguments.
-    pub fn needs_arguments(&self) -> bool {
-        self.needs_arguments
+    /// What its rules read besides names.
+    pub fn needs(&self) -> Needs {
+        self.needs
     }
 
     /// Whether any rule for a call of these names reads its arguments. Only names count, so the answer

@@ -57,12 +57,12 @@ impl<'a> Call<'a> {
             Ok(resolver) => resolver,
             Err(why) => return Ruled::Unjudged(why),
         };
+        if plan.unread || self.returned_unread() {
+            return Ruled::Unjudged(missing::UNREAD);
+        }
         match &plan.reading {
             Read::Names(names) => return judge_resolved(twin, policies, names, &context, recorded),
             Read::Unfit => return Ruled::Unjudged(missing::NAMES),
-            Read::Arguments if !self.rows.has_arguments() => {
-                return Ruled::Unjudged(missing::UNREAD);
-            }
             Read::Arguments => {}
         }
         let wire_tool = self.symbols.word(self.row.wire_tool);
@@ -81,6 +81,11 @@ impl<'a> Call<'a> {
             return Ruled::Unjudged(missing::REDACTED);
         }
         judge_resolved(twin, policies, &resolution, &context, recorded)
+    }
+
+    /// Whether its reservation was returned at a place that was left unread.
+    fn returned_unread(&self) -> bool {
+        self.row.given_back && self.row.finish_seq.is_none()
     }
 
     fn context(&self) -> Context<'a> {

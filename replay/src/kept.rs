@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use weir_policy::{Policy, Resolver};
+use weir_policy::{Needs, Policy, Resolver};
 use weir_recorder::RecordReader;
 
 use crate::symbols::{Symbol, Symbols};
@@ -82,11 +82,9 @@ impl Kept {
             .clone()
     }
 
-    /// Whether any rule of a policy loaded so far reads arguments.
-    pub(crate) fn any_policy_needs_arguments(&self) -> bool {
-        self.policies
-            .values()
-            .flatten()
-            .any(|policy| policy.needs_arguments())
+    /// What the rules of the policies loaded so far read besides names.
+    pub(crate) fn needs(&self) -> Needs {
+        let loaded = self.policies.values().flatten();
+        loaded.fold(Needs::default(), |needs, policy| needs.or(policy.needs()))
     }
 }

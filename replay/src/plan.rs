@@ -12,7 +12,7 @@ use weir_policy::{
 use crate::ReplayError;
 use crate::foregone::{Foregone, foregone};
 use crate::kept::Kept;
-use crate::rows::Row;
+use crate::rows::{Columns, Row};
 use crate::selection::{Selection, Under};
 use crate::symbols::{Symbol, Symbols, Via, Vias};
 
@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) resolver: Result<Arc<Resolver>, &'static str>,
     /// What the calls are judged on.
     pub(crate) reading: Read,
+    /// A policy reads what was left unread: it came into force after replay had looked which there are.
+    pub(crate) unread: bool,
     /// What both policies say of all these calls, where neither has to look at each.
     pub(crate) foregone: Option<Foregone>,
 }
@@ -57,6 +59,7 @@ struct Kind {
 pub(crate) struct Plans {
     kept: Kept,
     selection: Selection,
+    columns: Columns,
     made: Vec<Plan>,
     by_kind: HashMap<Kind, usize>,
     servers: BTreeSet<Symbol>,
@@ -64,10 +67,11 @@ pub(crate) struct Plans {
 }
 
 impl Plans {
-    pub(crate) fn of(kept: Kept, selection: Selection) -> Self {
+    pub(crate) fn of(kept: Kept, selection: Selection, columns: Columns) -> Self {
         Self {
             kept,
             selection,
+            columns,
             made: Vec::new(),
             by_kind: HashMap::new(),
             servers: BTreeSet::new(),
@@ -137,6 +141,11 @@ impl Plans {
             }
         });
         let taken = self.selection.takes(server, grant);
+        let unread = [&baseline, &candidate]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|policy| !self.columns.serve(policy.needs()));
         let decisions = match (&reading, &baseline, &candidate) {
             (Read::Names(names), Ok(baseline), Ok(candidate)) => {
                 let context = Context {
@@ -159,6 +168,7 @@ impl Plans {
             candidate,
             resolver,
             reading,
+            unread,
         }
     }
 

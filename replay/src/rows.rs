@@ -6,25 +6,21 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use weir_policy::Needs;
 
 use crate::ReplayError;
 use crate::symbols::{Symbol, Symbols, Via, Vias, Words, column};
 
 /// What replay always reads.
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 18] = [
     "seq",
-    "finish_seq",
     "node",
     "direction",
     "call_id",
     "decided_at",
-    "received_at",
-    "finished_at",
     "server",
     "grant",
     "session",
-    "client_name",
-    "client_version",
     "wire_tool",
     "tool",
     "verdict",
@@ -37,16 +33,33 @@ const COLUMNS: [&str; 23] = [
     "given_back",
 ];
 
-/// What it reads besides where a rule asks about arguments, or where a report shows them.
-const ARGUMENT_COLUMNS: [&str; 2] = ["arguments", "redacted"];
+/// What it reads besides only if anything asks for it: a column left out is a tenth of a replay saved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Columns {
+    /// What the rules of any policy read.
+    pub(crate) needs: Needs,
+    /// Whether any reservation was returned, and so its place and time count.
+    pub(crate) returns: bool,
+}
 
-/// The columns to read from the record.
-pub(crate) fn projection(arguments: bool) -> Vec<&'static str> {
-    let mut columns = COLUMNS.to_vec();
-    if arguments {
-        columns.extend(ARGUMENT_COLUMNS);
+impl Columns {
+    /// The columns to read from the record.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let optional: [(bool, &[&'static str]); 4] = [
+            (self.needs.arguments, &["arguments", "redacted"]),
+            (self.needs.client, &["client_name", "client_version"]),
+            (self.needs.time, &["received_at"]),
+            (self.returns, &["finish_seq", "finished_at"]),
+        ];
+        let read = optional.into_iter().filter(|(asked, _)| *asked);
+        let optional = read.flat_map(|(_, names)| names.iter().copied());
+        COLUMNS.into_iter().chain(optional).collect()
     }
-    columns
+
+    /// Whether a policy can be asked about what is read.
+    pub(crate) fn serve(self, needs: Needs) -> bool {
+        self.needs.or(needs) == self.needs
+    }
 }
 
 /// One row, its words as symbols.
@@ -135,6 +148,9 @@ impl Rows {
         batch: &RecordBatch,
         symbols: &mut Symbols,
     ) -> Result<(), ReplayError> {
+        for name in COLUMNS {
+            column(batch, name)?;
+        }
         self.len = batch.num_rows();
         self.seq = Numbers::int64(batch, "seq")?;
         self.finish_seq = Numbers::int64(batch, "finish_seq")?;
@@ -225,11 +241,6 @@ impl Rows {
         (row < column.len() && column.is_valid(row)).then(|| column.value(row))
     }
 
-    /// Whether the arguments were read at all.
-    pub(crate) fn has_arguments(&self) -> bool {
-        self.arguments.is_some()
-    }
-
     /// Whether values in the arguments of `row` were replaced.
     pub(crate) fn is_redacted(&self, row: usize) -> bool {
         self.redacted.as_ref().is_some_and(|lists| {
@@ -251,9 +262,10 @@ impl Numbers {
             column: name,
             problem: "not a column of 64-bit numbers",
         };
-        let column: &Int64Array = column(batch, name)?
-            .as_primitive_opt::<Int64Type>()
-            .ok_or(wrong)?;
+        let Some(column) = batch.column_by_name(name) else {
+            return Ok(Self::default());
+        };
+        let column: &Int64Array = column.as_primitive_opt::<Int64Type>().ok_or(wrong)?;
         Ok(Self {
             values: column.values().clone(),
             nulls: column.nulls().cloned(),
@@ -265,7 +277,10 @@ impl Numbers {
             column: name,
             problem: "not a column of microseconds",
         };
-        let column = column(batch, name)?
+        let Some(column) = batch.column_by_name(name) else {
+            return Ok(Self::default());
+        };
+        let column = column
             .as_primitive_opt::<TimestampMicrosecondType>()
             .ok_or(wrong)?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::sync_channel;
 
+use arrow::array::AsArray as _;
 use hashbrown::HashSet;
 use weir_policy::Verdict;
 use weir_recorder::{RecordError, RecordReader};
@@ -13,7 +14,7 @@ use crate::out::Out;
 use crate::plan::Plans;
 use crate::recall::recall_arguments;
 use crate::report::Report;
-use crate::rows::{Row, Rows, projection};
+use crate::rows::{Columns, Row, Rows};
 use crate::ruled::Ruled;
 use crate::selection::{Selection, named};
 use crate::symbols::{Symbol, Symbols, Words};
@@ -47,15 +48,18 @@ pub fn replay(options: &ReplayOptions) -> Result<Report, ReplayError> {
 
     let mut symbols = Symbols::default();
     let mut kept = Kept::of(reader.clone());
-    let total = look_ahead(&reader, &mut kept, &mut symbols).map_err(|error| match error {
+    let ahead = look_ahead(&reader, &mut kept, &mut symbols).map_err(|error| match error {
         Ahead::Record(cause) => failed(cause),
         Ahead::Replay(error) => error,
     })?;
-    let needed = kept.any_policy_needs_arguments() || selection.needs_arguments();
-    let arguments = needed || options.flips == Flips::All;
-
-    let batches = reader.calls(&projection(arguments)).map_err(failed)?;
-    let mut run = Run::of(options, Plans::of(kept, selection), symbols)?;
+    let total = ahead.rows;
+    let mut columns = Columns {
+        needs: kept.needs().or(selection.needs()),
+        returns: ahead.returns,
+    };
+    columns.needs.arguments |= options.flips == Flips::All;
+    let batches = reader.calls(&columns.names()).map_err(failed)?;
+    let mut run = Run::of(options, Plans::of(kept, selection, columns), symbols)?;
     std::thread::scope(|scope| {
         let (decoded, waiting) = sync_channel(BATCHES_WAITING);
         scope.spawn(move || {
@@ -77,7 +81,7 @@ pub fn replay(options: &ReplayOptions) -> Result<Report, ReplayError> {
         }
         Ok(())
     })?;
-    if !arguments {
+    if !columns.needs.arguments {
         recall_arguments(&reader, run.tally.flips_mut()).map_err(failed)?;
     }
     run.report(options)
@@ -88,16 +92,34 @@ enum Ahead {
     Replay(ReplayError),
 }
 
-/// Loads every policy that judged a call of the record, so that it is known whether arguments must
-/// be read at all; and counts the rows.
-fn look_ahead(reader: &RecordReader, kept: &mut Kept, symbols: &mut Symbols) -> Result<u64, Ahead> {
+/// What a replay must know of a record before it reads it.
+struct Extent {
+    rows: u64,
+    /// Whether any reservation was returned.
+    returns: bool,
+}
+
+/// Loads every policy that judged a call of the record, so that it is known what must be read at all; and counts the rows.
+fn look_ahead(
+    reader: &RecordReader,
+    kept: &mut Kept,
+    symbols: &mut Symbols,
+) -> Result<Extent, Ahead> {
     let mut policies = Words::of("policy_digest");
-    let mut total = 0;
+    let mut extent = Extent {
+        rows: 0,
+        returns: false,
+    };
     let mut last = Symbol::EMPTY;
-    for batch in reader.calls(&["policy_digest"]).map_err(Ahead::Record)? {
+    let batches = reader.calls(&["policy_digest", "given_back"]);
+    for batch in batches.map_err(Ahead::Record)? {
         let batch = batch.map_err(Ahead::Record)?;
         policies.load(&batch, symbols).map_err(Ahead::Replay)?;
-        total += batch.num_rows() as u64;
+        extent.rows += batch.num_rows() as u64;
+        extent.returns |= batch
+            .column_by_name("given_back")
+            .and_then(|column| column.as_boolean_opt())
+            .is_none_or(|given_back| given_back.true_count() > 0);
         for row in 0..batch.num_rows() {
             let digest = policies.at(row, symbols);
             if digest != last && digest != Symbol::EMPTY {
@@ -107,7 +129,7 @@ fn look_ahead(reader: &RecordReader, kept: &mut Kept, symbols: &mut Symbols) -> 
             last = digest;
         }
     }
-    Ok(total)
+    Ok(extent)
 }
 
 /// Everything that a replay carries from row to row.

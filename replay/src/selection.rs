@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_policy::Policy;
+use weir_policy::{Needs, Policy};
 
 use crate::report::Candidate;
 use crate::{PolicyFile, ReplayError, ReplayOptions};
@@ -65,12 +65,10 @@ impl Selection {
         }
     }
 
-    /// Whether any rule of a candidate reads arguments.
-    pub(crate) fn needs_arguments(&self) -> bool {
-        self.candidate
-            .iter()
-            .chain(self.assigned.values())
-            .any(|policy| policy.needs_arguments())
+    /// What the rules of the candidates read besides names.
+    pub(crate) fn needs(&self) -> Needs {
+        let candidates = self.candidate.iter().chain(self.assigned.values());
+        candidates.fold(Needs::default(), |needs, policy| needs.or(policy.needs()))
     }
 
     /// The names in the options that must have a call in the record, as (`server` or `grant`, name).

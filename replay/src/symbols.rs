@@ -101,7 +101,11 @@ impl Words {
         batch: &RecordBatch,
         symbols: &mut Symbols,
     ) -> Result<(), ReplayError> {
-        let column = column(batch, self.name)?;
+        let Some(column) = batch.column_by_name(self.name) else {
+            // Not read, since nobody asks for it.
+            self.uniform = Some(Symbol::EMPTY);
+            return Ok(());
+        };
         self.load_array(column, symbols)
     }
 
