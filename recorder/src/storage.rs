@@ -21,6 +21,11 @@ pub trait Storage: Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// Makes a new, empty file that only its owner may read.
     fn create_private(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Whether only its owner may read a file; where nothing else is known, all are.
+    fn is_private(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(true)
+    }
     /// Opens a file to read parts of it.
     fn open(&self, path: &Path) -> io::Result<Source>;
     /// Reads a whole file.

@@ -1,6 +1,6 @@
 //! Where the signing key is kept: outside the record's folder, readable by its owner only.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,10 +26,16 @@ impl KeyFile {
                 layout.root().display()
             ))
         };
-        given
-            .or_else(|| layout.signing_key())
-            .map(Self)
-            .ok_or_else(no_name)
+        let path = given.or_else(|| layout.signing_key()).ok_or_else(no_name)?;
+        // Both are names of other files beside it: the public key, and either while it is written.
+        let extension = path.extension().and_then(OsStr::to_str);
+        if let Some(extension @ ("pub" | "tmp")) = extension {
+            return Err(RecordError::Evidence(format!(
+                "`{}` cannot be where the signing key is: a file `.{extension}` beside it is Weir's own. Name it `.key`",
+                path.display()
+            )));
+        }
+        Ok(Self(path))
     }
 
     /// Reads the key, or makes it if it `may_be_made`. A change of keys that was cut short is completed
@@ -124,6 +130,15 @@ fn read(storage: &dyn Storage, path: &Path) -> Result<Option<SigningKey>, Record
     let Some(bytes) = read_if_there(storage, path)? else {
         return Ok(None);
     };
+    let is_private = storage
+        .is_private(path)
+        .map_err(RecordError::io("look at", path))?;
+    if !is_private {
+        let path = path.display();
+        return Err(RecordError::Evidence(format!(
+            "others may read the signing key `{path}`: run `chmod 600 {path}`, and replace the key if somebody did"
+        )));
+    }
     let damaged = |what: String| RecordError::Damaged {
         path: path.to_owned(),
         what,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::{Source, Storage, StorageFile};
@@ -28,6 +28,10 @@ impl Storage for Disk {
                 .mode(0o600)
                 .open(path)?,
         ))
+    }
+
+    fn is_private(&self, path: &Path) -> io::Result<bool> {
+        Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
     }
 
     fn open(&self, path: &Path) -> io::Result<Source> {

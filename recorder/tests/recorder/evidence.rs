@@ -277,9 +277,33 @@ fn the_private_key_is_for_its_owner_only_and_outside_of_the_record() {
     let place = lived();
     let key = place.folder.path().join("record.key");
     assert_eq!(
-        std::fs::metadata(key).unwrap().permissions().mode() & 0o777,
+        std::fs::metadata(&key).unwrap().permissions().mode() & 0o777,
         0o600
     );
+    for mode in [0o640, 0o604, 0o644] {
+        std::fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+        let opened = Recorder::open(place.options(), Arc::new(Disk));
+        let why = opened.unwrap_err().to_string();
+        assert!(why.contains("chmod 600"), "{why}");
+    }
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o400)).unwrap();
+    place.open().0.close().unwrap();
+}
+
+#[test]
+fn the_private_key_is_not_where_the_public_one_goes() {
+    for name in ["weir.pub", "weir.tmp"] {
+        let place = Place::new();
+        let options = RecordOptions {
+            signing_key: Some(place.folder.path().join(name)),
+            ..place.options()
+        };
+        let opened = Recorder::open(options, Arc::new(Disk));
+        assert!(
+            matches!(opened, Err(RecordError::Evidence(_))),
+            "{opened:?}"
+        );
+    }
 }
 
 #[test]
