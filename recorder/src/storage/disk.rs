@@ -31,7 +31,8 @@ impl Storage for Disk {
     }
 
     fn is_private(&self, path: &Path) -> io::Result<bool> {
-        Ok(fs::metadata(path)?.permissions().mode() & 0o077 == 0)
+        let others = fs::metadata(path)?.permissions().mode() & 0o077;
+        Ok(others == 0)
     }
 
     fn open(&self, path: &Path) -> io::Result<Source> {
