@@ -13,7 +13,9 @@ use weir_policy::{
     Ask, AskKind, Context, Counters, Digest, ENGINE, Micros, Policy, Reservation, Resolver, Value,
     Verdict, judge,
 };
-use weir_recorder::{Call, Disk, Durability, Finish, Log, Outcome, RecordOptions, Recorder};
+use weir_recorder::{
+    Call, Disk, Durability, Finish, Log, Outcome, RecordOptions, Recorder, Unrecorded,
+};
 use weir_replay::{PolicyFile, ReplayOptions};
 
 pub mod naive;
@@ -105,7 +107,7 @@ impl Scribe {
 
     /// Judges and records one call; its place, and whether it passed.
     pub fn call(&mut self, at: i64, policy: Option<&Policy>, asked: Asked<'_>) -> (i64, bool) {
-        self.log.ready().unwrap();
+        self.ready();
         let stamp = self.log.stamp(at);
         // As the proxy does: null arguments are recorded as they stood, and judged as none.
         let judged = if asked.arguments == "null" {
@@ -187,7 +189,7 @@ impl Scribe {
 
     /// Records a row that is no judged call, as `change` makes it.
     pub fn row(&mut self, at: i64, change: impl FnOnce(&mut Call<String>)) -> i64 {
-        self.log.ready().unwrap();
+        self.ready();
         let stamp = self.log.stamp(at);
         let seq = stamp.seq;
         let mut call = Call {
@@ -230,6 +232,14 @@ impl Scribe {
             self.finish(at + 1000, seq, false);
         }
         (seq, passed)
+    }
+
+    /// Waits for room in the queue, as a caller who is told to slow down does.
+    fn ready(&mut self) {
+        while let Err(why) = self.log.ready() {
+            assert!(matches!(why, Unrecorded::QueueFull), "{why}");
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until everything written so far is durable, and so can be read.
