@@ -15,6 +15,9 @@ use weir_recorder::{
     RecordReader, Recorder, Verdict, VerifyOptions, VerifyingKey, calls_schema, leaf_hash, verify,
 };
 
+/// The SHA-256 of `0` and of `1`, which stand for the documents that judged.
+const POLICY: &str = "sha256:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9";
+const RESOLVER: &str = "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
 const NOON: i64 = 1_795_348_800_000_000;
 const PERIOD: Duration = Duration::from_secs(2);
 
@@ -135,6 +138,8 @@ fn seals_and_reads(folder: &Path) -> Result<(), Box<dyn Error>> {
         ..RecordOptions::new(&path)
     };
     let (recorder, mut log, _) = Recorder::open(options, Arc::new(Disk))?;
+    recorder.keep_policy(POLICY, b"0")?;
+    recorder.keep_resolver(RESOLVER, b"1")?;
     let (mut queueing, mut sealing, mut cpu_queueing, mut cpu_sealing) =
         (Duration::ZERO, Duration::ZERO, 0.0, 0.0);
     for file in 0..FILES {
@@ -307,12 +312,8 @@ fn with_call<T>(number: i64, then: impl FnOnce(&Call<&str>) -> T) -> T {
             "/tools/vm_stop/limits/vm_stop_rate"
         }),
         via: vec!["truenas", tool],
-        policy_digest: Some(
-            "sha256:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
-        ),
-        resolver_digest: Some(
-            "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b",
-        ),
+        policy_digest: Some(POLICY),
+        resolver_digest: Some(RESOLVER),
         engine: Some("1"),
         limit_counts: vec![LimitCount {
             counter: &counter,
