@@ -24,5 +24,5 @@ lint:
     cargo clippy --release --workspace --all-targets -- -D warnings
 
 # figures; ratios within one run are what counts
-bench *ARGS:
-    cargo bench -p weir-benches {{ARGS}}
+bench NAME *ARGS:
+    cargo bench --workspace --bench {{NAME}} -- {{ARGS}}

@@ -85,8 +85,7 @@ pub(crate) enum Uncountable {
 impl Limit {
     /// Whether its key or its amount comes from the arguments.
     pub(crate) fn reads_arguments(&self) -> bool {
-        let mut paths = self.per.iter().chain(&self.increment_from);
-        paths.any(Path::reads_arguments)
+        self.paths().any(Path::reads_arguments)
     }
 
     pub(crate) fn new(spec: LimitSpec) -> Self {

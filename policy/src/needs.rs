@@ -44,7 +44,7 @@ impl Needs {
 
 impl ToolRules {
     /// Every path that a predicate or a limit reads.
-    fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         let conditions = self.predicates().flat_map(|rule| &rule.conditions);
         conditions
             .map(|condition| &condition.path)
@@ -54,7 +54,7 @@ impl ToolRules {
 
 impl Limit {
     /// Every path that its key or its amount comes from.
-    fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.per.iter().chain(&self.increment_from)
     }
 }

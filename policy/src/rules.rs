@@ -15,6 +15,7 @@ use crate::Verdict;
 use crate::calendar::Calendar;
 use crate::glob::Glob;
 use crate::limit::Limit;
+use crate::path::Path;
 use crate::predicate::Predicate;
 use crate::problem::Span;
 use crate::short::same;
@@ -196,9 +197,6 @@ impl ToolRules {
 
     /// Whether a predicate or a limit reads the arguments.
     pub(crate) fn reads_arguments(&self) -> bool {
-        self.predicates()
-            .flat_map(|predicate| &predicate.conditions)
-            .any(|condition| condition.path.reads_arguments())
-            || self.limits.iter().any(Limit::reads_arguments)
+        self.paths().any(Path::reads_arguments)
     }
 }
