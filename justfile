@@ -26,3 +26,13 @@ lint:
 # figures; ratios within one run are what counts
 bench NAME *ARGS:
     cargo bench --workspace --bench {{NAME}} -- {{ARGS}}
+
+# the record read by Spark, which needs a Java runtime
+spark:
+    WEIR_BIN=target/release/weir bash e2e/run check_readers
+    target/e2e/venv/bin/pip install -q pyspark
+    WEIR_BIN=target/release/weir target/e2e/venv/bin/python e2e/check_readers.py spark
+
+# the recorder at full rate on a disk that is full twice, ten minutes unless told otherwise; needs root for the mount
+soak *ARGS:
+    bash e2e/soak {{ARGS}}

@@ -2,18 +2,17 @@
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from weir import WEIR, Nas, Proxy, check, done, limit_policy, query, weir
+from weir import WEIR, Nas, Proxy, check, done, limit_policy, query, run, weir
 
 folder = Path(tempfile.mkdtemp())
 
 
 def verify(*arguments):
-    ran = subprocess.run([WEIR, "verify", "--record", str(proxy.record), *map(str, arguments)], capture_output=True, text=True)
+    ran = run([WEIR, "verify", "--record", proxy.record, *arguments])
     return ran.returncode, ran.stdout + ran.stderr
 
 
@@ -32,18 +31,18 @@ check("a closed record is valid", code == 6 and "complete up to checkpoint" in t
 
 guide = (Path(__file__).parent.parent / "docs/record.md").read_text()
 script = folder / "check.py"
-script.write_text(re.search(r"```python\n(.*?)```", guide, re.S).group(1))
+script.write_text(re.search(r"### One call, to a stranger.*?```python\n(.*?)```", guide, re.S).group(1))
 public = proxy.record.with_name(proxy.record.name + ".pub")
 for row in query(proxy.record, "SELECT hex(call_id) AS id, outcome FROM calls WHERE tool = 'vm_stop'"):
     proof = folder / "call.json"
     proof.write_text(weir("verify", "--record", proxy.record, "--call", row["id"], "--proof"))
-    ran = subprocess.run([sys.executable, script, proof, public], capture_output=True, text=True)
+    ran = run([sys.executable, script, proof, public])
     facts = 1 if row["outcome"] == "refused" else 2
     if ran.returncode or len(ran.stdout.splitlines()) != facts:
         check("the guide's script checks every call", False, ran.stdout + ran.stderr)
 check("the guide's script checks every call", True)
 proof.write_text(proof.read_text().replace('"leaf": "d2', '"leaf": "d3'))
-ran = subprocess.run([sys.executable, script, proof, public], capture_output=True, text=True)
+ran = run([sys.executable, script, proof, public])
 check("and not one that was changed", ran.returncode != 0, ran.stdout)
 
 copy = folder / "copy"
@@ -52,6 +51,6 @@ segment = sorted(copy.glob("calls/**/*.parquet"))[0]
 data = bytearray(segment.read_bytes())
 data[len(data) // 2] ^= 1
 segment.write_bytes(data)
-ran = subprocess.run([WEIR, "verify", "--record", copy, "--key", public], capture_output=True, text=True)
+ran = run([WEIR, "verify", "--record", copy, "--key", public])
 check("a flipped byte is found in a copy", ran.returncode == 1, ran.stdout + ran.stderr)
 done()

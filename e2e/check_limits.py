@@ -34,13 +34,14 @@ def hammer():
         client.call("vm_stop", {"id": 2})
 
 
-threads = [threading.Thread(target=hammer) for _ in range(32)]
+threads = [threading.Thread(target=hammer, daemon=True) for _ in range(32)]
 for t in threads:
     t.start()
 stop.wait(3.5)
 stop.set()
 for t in threads:
-    t.join()
+    t.join(60)
+check("no client waits 60 s", not any(t.is_alive() for t in threads))
 proxy.stop()
 rows = query(proxy.record, "SELECT CAST(decided_at AS VARCHAR) AS at, verdict FROM calls WHERE tool = 'vm_stop'")
 windows = collections.Counter(r["at"][:19] for r in rows if r["verdict"] == "allow")

@@ -9,7 +9,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from weir import Nas, Proxy, check, done, limit_policy
+from weir import Nas, Proxy, check, done, limit_policy, wait
 
 CALLS = 40
 
@@ -31,7 +31,7 @@ def trace(durability):
     strace = proxy.process.pid
     for child in Path(f"/proc/{strace}/task/{strace}/children").read_text().split():
         os.kill(int(child), signal.SIGTERM)
-    proxy.process.wait(60)
+    wait(proxy.process, 60)
     nas.stop()
     return log.read_text(errors="replace").splitlines()
 

@@ -1,59 +1,95 @@
 """A client nobody here wrote: PyPI `mcp`, 1.x or 2.x, whichever the interpreter has.
 
-Connects to the URL in $WEIR_URL with the token in $WEIR_TOKEN, trusting only the CA in $WEIR_CA, plays the steps in
-$WEIR_STEPS, and prints what it saw as one JSON object.
+Starts the command in $WEIR_COMMAND as its server, or connects to the URL in $WEIR_URL with the token in $WEIR_TOKEN, trusting only the CA
+in $WEIR_CA. Plays the steps in $WEIR_STEPS, and prints what it saw as one JSON object. Asked for sampling it answers "sampled", asked
+of a person it declines. 1.x has no way to cancel a call, and leaves such steps out.
 """
 
 import asyncio
+import contextlib
 import importlib.metadata
 import json
 import os
 import ssl
 
+import anyio
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
-async def play(url, token, ca, steps):
-    trusted = ssl.create_default_context(cafile=ca)
-    headers = {"Authorization": f"Bearer {token}"}
-    legacy = importlib.metadata.version("mcp").startswith("1.")
-    if legacy:
-        import httpx
-        from mcp import ClientSession
-        from mcp.client.streamable_http import streamable_http_client
+legacy = importlib.metadata.version("mcp").startswith("1.")
+if legacy:
+    import httpx
+    from mcp import types
+else:
+    import httpx2 as httpx
+    import mcp_types as types
+    from mcp import Client
 
-        async with httpx.AsyncClient(verify=trusted, headers=headers, timeout=30) as http:
-            async with streamable_http_client(url, http_client=http) as (read, write, _session):
-                async with ClientSession(read, write) as client:
-                    hello = await client.initialize()
-                    return await walk(client, hello.protocolVersion, steps)
-    else:
-        import httpx2
-        from mcp import Client
-        from mcp.client.streamable_http import streamable_http_client
+environment = os.environ
+notes = []
 
-        async with httpx2.AsyncClient(verify=trusted, headers=headers, timeout=30) as http:
-            async with Client(streamable_http_client(url, http_client=http)) as client:
-                return await walk(client, client.protocol_version, steps)
+
+async def sample(context, params):
+    return types.CreateMessageResult(
+        role="assistant", content=types.TextContent(type="text", text="sampled"), model="none"
+    )
+
+
+async def elicit(context, params):
+    return types.ElicitResult(action="decline")
+
+
+async def hear(message):
+    notes.append(type(getattr(message, "root", message)).__name__)
+
+
+@contextlib.asynccontextmanager
+async def transport():
+    """What the SDK's client is given."""
+    if command := environment.get("WEIR_COMMAND"):
+        program, *arguments = json.loads(command)
+        yield stdio_client(StdioServerParameters(command=program, args=arguments, env=dict(environment)))
+        return
+    trusted = ssl.create_default_context(cafile=environment["WEIR_CA"])
+    headers = {"Authorization": f"Bearer {environment['WEIR_TOKEN']}"}
+    async with httpx.AsyncClient(verify=trusted, headers=headers, timeout=30) as http:
+        yield streamable_http_client(environment["WEIR_URL"], http_client=http)
+
+
+async def play(steps):
+    asked = {"sampling_callback": sample, "elicitation_callback": elicit, "message_handler": hear}
+    async with transport() as way:
+        if legacy:
+            async with way as streams, ClientSession(*streams[:2], **asked) as client:
+                hello = await client.initialize()
+                return await walk(client, hello.protocolVersion, steps)
+        async with Client(way, **asked) as client:
+            return await walk(client, client.protocol_version, steps)
 
 
 async def walk(client, protocol, steps):
     listed = await client.list_tools()
-    seen = {"protocol": protocol, "tools": [tool.name for tool in listed.tools], "calls": []}
+    seen = {"protocol": protocol, "tools": [tool.name for tool in listed.tools], "calls": [], "notes": notes}
     for step in steps:
         progress = []
 
         async def heard(done, total=None, message=None):
             progress.append(done)
 
-        try:
-            result = await client.call_tool(step["tool"], step["arguments"], progress_callback=heard)
-            error = getattr(result, "isError", None)
-            call = {"is_error": bool(result.is_error if error is None else error), "text": result.content[0].text}
-        except Exception as fault:  # a protocol error is an answer too
-            call = {"fault": f"{type(fault).__name__}: {fault}"}
+        call = {"fault": "cancelled"}
+        if legacy and "cancel_after" in step:
+            seen["calls"].append({**call, "progress": None})
+            continue
+        with anyio.move_on_after(step.get("cancel_after", 60)):
+            try:
+                result = await client.call_tool(step["tool"], step["arguments"], progress_callback=heard)
+                error = getattr(result, "isError", None)
+                call = {"is_error": bool(result.is_error if error is None else error), "text": result.content[0].text}
+            except Exception as fault:  # a protocol error is an answer too
+                call = {"fault": f"{type(fault).__name__}: {fault}"}
         seen["calls"].append({**call, "progress": len(progress)})
     return seen
 
 
-environment = os.environ
-steps = json.loads(environment["WEIR_STEPS"])
-print(json.dumps(asyncio.run(play(environment["WEIR_URL"], environment["WEIR_TOKEN"], environment["WEIR_CA"], steps))))
+print(json.dumps(asyncio.run(play(json.loads(environment["WEIR_STEPS"])))))

@@ -24,9 +24,9 @@ WEIR = Path(os.environ["WEIR_BIN"]).resolve()
 PEERS = Path(os.environ.get("WEIR_E2E", HERE.parent / "target" / "e2e")).resolve()
 MODULES = PEERS / "node" / "node_modules"
 EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
-PYPI = {"mcp-1": ["mcp==1.30.*"], "mcp-2": ["mcp==2.3.*"]}
+PYPI = {"mcp-1": ["mcp==1.30.*"], "mcp-2": ["mcp==2.3.*"], "fastmcp": ["fastmcp==4.*"]}
 MODERN = PEERS / "mcp-2" / "bin" / "python"
-NPM = ["@modelcontextprotocol/server-everything", "@modelcontextprotocol/sdk@1", "@modelcontextprotocol/client@2"]
+NPM = [*(f"@modelcontextprotocol/{name}" for name in ["server-everything", "sdk@1", "client@2", "server@2"]), "zod@4"]
 
 EVERYTHING_POLICY = {
     "version": "1",
@@ -71,7 +71,7 @@ def check(what, holds, seen=None):
 
 
 def run(*command, **options):
-    subprocess.run([str(part) for part in command], check=True, **options)
+    subprocess.run([str(part) for part in command], check=True, timeout=900, **options)
 
 
 def install():
@@ -82,11 +82,17 @@ def install():
             run(sys.executable, "-m", "venv", venv)
             run(venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
             (venv / "installed").touch()
-    if not (PEERS / "node" / "installed").exists():
+    installed = PEERS / "node" / "installed"
+    if not installed.exists() or installed.read_text() != " ".join(NPM):
         (PEERS / "node").mkdir(parents=True, exist_ok=True)
         (PEERS / "node" / "package.json").write_text('{"private": true}\n')
         run("npm", "install", "--no-audit", "--no-fund", "--silent", *NPM, cwd=PEERS / "node")
-        (PEERS / "node" / "installed").touch()
+        installed.write_text(" ".join(NPM))
+
+
+def node():
+    """The interpreter itself, not a shim that looks at the environment."""
+    return subprocess.check_output(["node", "-p", "process.execPath"], text=True, timeout=60).strip()
 
 
 def free_port():
@@ -125,11 +131,10 @@ class House:
         self.nas_log = folder / "nas.jsonl"
 
     def configure(self, everything_port, modern_port):
-        node = subprocess.check_output(["node", "-p", "process.execPath"], text=True).strip()
         nas = [str(WEIR), "nas", "--stdio"]
         dispatch = '[[server.dispatch]]\ntool = "truenas"\noperation = "/action"\narguments = "/params"\n'
         servers = {
-            "everything-stdio": (f"command = {toml([node, str(EVERYTHING), 'stdio'])}", EVERYTHING_POLICY),
+            "everything-stdio": (f"command = {toml([node(), str(EVERYTHING), 'stdio'])}", EVERYTHING_POLICY),
             "everything-http": (f"url = {toml(f'http://127.0.0.1:{everything_port}/mcp')}", EVERYTHING_POLICY),
             "modern-stdio": (f"command = {toml([str(MODERN), str(HERE / 'server.py')])}", EVERYTHING_POLICY),
             "modern-http": (f"url = {toml(f'http://127.0.0.1:{modern_port}/mcp')}", EVERYTHING_POLICY),

@@ -4,9 +4,14 @@
 """
 
 import sys
+from typing import Annotated
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
+from mcp.server.elicitation import ElicitationResult
+from mcp_types import CreateMessageResult, SamplingMessage, TextContent
+from pydantic import BaseModel
 
 server = MCPServer("modern")
 
@@ -32,6 +37,36 @@ async def operate(duration: float, steps: int, ctx: Context) -> str:
         await anyio.sleep(duration / steps)
         await ctx.report_progress(step + 1, steps)
     return "done"
+
+
+class Name(BaseModel):
+    name: str
+
+
+def ask_name() -> Elicit[Name]:
+    return Elicit("Who are you?", Name)
+
+
+def ask_model() -> Sample:
+    text = TextContent(type="text", text="Say something.")
+    return Sample([SamplingMessage(role="user", content=text)], max_tokens=10)
+
+
+# In the modern era both ask by `input_required`, in the legacy one by a request of the server's own.
+@server.tool(name="trigger-elicitation-request")
+def elicit(answer: Annotated[ElicitationResult[Name], Resolve(ask_name)]) -> str:
+    return f"User {answer.action}"
+
+
+@server.tool(name="trigger-sampling-request")
+def sample(answer: Annotated[CreateMessageResult, Resolve(ask_model)]) -> str:
+    return f"LLM sampling result: {answer.content.text}"
+
+
+@server.tool(name="change-tools")
+async def change(ctx: Context) -> str:
+    await ctx.notify_tools_changed()
+    return "changed"
 
 
 if len(sys.argv) > 1:

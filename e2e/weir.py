@@ -1,5 +1,12 @@
-"""What the end-to-end checks share: the real `weir`, the embedded NAS as a separate process, a plain HTTPS client."""
+"""What the end-to-end checks share: the real `weir`, the embedded NAS as a separate process, a plain HTTPS client.
 
+Every wait has a bound and says what it waited for. However a check ends, nothing that it started is left: a process that outlives it
+would hold the pipe that its output goes to, and whoever reads that would wait for ever.
+"""
+
+import atexit
+import faulthandler
+import hashlib
 import http.client
 import json
 import os
@@ -8,13 +15,70 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 WEIR = os.environ.get("WEIR_BIN", str(Path(__file__).parent.parent / "target/release/weir"))
 WORK = Path(os.environ.get("E2E_WORK", Path(WEIR).parent.parent / "e2e"))
 TOKEN = "weir-e2e-token-0123456789abcdef0123456789abcdef"
+SECONDS_MAX = int(os.environ.get("E2E_SECONDS_MAX", "1500"))  # of a whole check; each wait in it has its own, shorter bound
 passed = []
+started = []
+
+
+def spawn(command, **options):
+    """A process that ends with the check, if it has not ended before."""
+    process = subprocess.Popen([str(part) for part in command], **options)
+    started.append(process)
+    return process
+
+
+@atexit.register
+def end_all():
+    for process in started:
+        if process.poll() is None:
+            process.kill()  # also one that is stopped
+
+
+def hangs():
+    print(f"FAILED: {Path(sys.argv[0]).stem} has not ended after {SECONDS_MAX} s; this is where it is:", flush=True)
+    faulthandler.dump_traceback(sys.stdout)
+    print(f"{len(passed)} passed, 1 failed", flush=True)
+    end_all()
+    os._exit(1)
+
+
+watchdog = threading.Timer(SECONDS_MAX, hangs)
+watchdog.daemon = True
+watchdog.start()
+
+
+def run(command, seconds=120, **options):
+    """A command run to its end, its output captured; one that does not end is a failed check."""
+    command = [str(part) for part in command]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, **options)
+    except subprocess.TimeoutExpired as late:
+        check(f"`{' '.join(command[:3])} …` ends within {seconds} s", False, f"{late.stdout or ''}{late.stderr or ''}")
+
+
+def wait(process, seconds):
+    """How a process ends; one that does not is a failed check."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        check(f"`{' '.join(map(str, process.args[:2]))} …` ends within {seconds} s", False)
+
+
+def healthz(proxy):
+    """The health page."""
+    url = f"http://127.0.0.1:{proxy.admin}/healthz"
+    try:
+        return json.load(urllib.request.urlopen(url, timeout=10))
+    except OSError as error:
+        check("the health page answers within 10 s", False, f"{error}; the proxy ended with {proxy.process.poll()}")
 
 
 def check(what, held, detail=""):
@@ -53,7 +117,7 @@ def wait_port(port, process, seconds=20):
 
 def weir(*arguments, check_code=0):
     """A `weir` command run to its end; its standard output."""
-    ran = subprocess.run([WEIR, *map(str, arguments)], capture_output=True, text=True)
+    ran = run([WEIR, *arguments])
     if check_code is not None and ran.returncode != check_code:
         raise RuntimeError(f"weir {arguments} exited {ran.returncode}: {ran.stderr}{ran.stdout[-2000:]}")
     return ran.stdout
@@ -65,7 +129,7 @@ class Nas:
     def __init__(self, folder, shape="flat"):
         self.port = free_port()
         self.log = Path(folder) / f"nas-{shape}.jsonl"
-        self.process = subprocess.Popen(
+        self.process = spawn(
             [WEIR, "nas", "--http", f"127.0.0.1:{self.port}", "--shape", shape, "--log", str(self.log)],
             stdout=subprocess.DEVNULL,
         )
@@ -76,7 +140,7 @@ class Nas:
 
     def stop(self):
         self.process.terminate()
-        self.process.wait(10)
+        wait(self.process, 10)
 
 
 class Proxy:
@@ -88,7 +152,7 @@ class Proxy:
         self.port, self.admin = free_port(), free_port()
         self.wrap = list(wrap)
         (self.folder / "policy.json").write_text(json.dumps(policy))
-        hashed = subprocess.run(["sha256sum"], input=TOKEN, capture_output=True, text=True).stdout.split()[0]
+        hashed = hashlib.sha256(TOKEN.encode()).hexdigest()
         self.config = self.folder / "weir.toml"
         self.config.write_text(
             f"""
@@ -117,7 +181,7 @@ policy = "policy.json"
         self.record = self.folder / "record"
 
     def start(self):
-        self.process = subprocess.Popen(
+        self.process = spawn(
             [*self.wrap, WEIR, "serve", "--config", str(self.config)],
             stdout=subprocess.DEVNULL,
             stderr=open(self.folder / "serve.log", "ab"),
@@ -127,11 +191,11 @@ policy = "policy.json"
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        wait(self.process, 10)
 
     def stop(self):
         self.process.terminate()
-        check("a graceful stop exits 0", self.process.wait(30) == 0, str(self.process.returncode))
+        check("a graceful stop exits 0", wait(self.process, 30) == 0, str(self.process.returncode))
 
     @property
     def ca(self):

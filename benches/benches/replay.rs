@@ -1,7 +1,6 @@
-//! What a replay costs, per call and core: the published limits, then rules on arguments, beside a bare loop that only
-//! reads the columns.
+//! What a replay costs: the published limits, then rules on arguments, beside a bare loop that only reads the same columns.
 //!
-//! Times are processor time over all threads, so that they say what one core does. With `WEIR_BENCH_RECORD=DIR` the record
+//! Processor time is that of all threads together, so that it says what one core does. With `WEIR_BENCH_RECORD=DIR` the record
 //! there is replayed, say one of `weir generate --calls 10000000 --out DIR`.
 #![allow(
     clippy::expect_used,
@@ -16,11 +15,11 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use weir_recorder::RecordReader;
+use weir_benches::bare;
 use weir_replay::{ReplayOptions, replay};
 
 #[path = "../../replay/tests/replay/support/mod.rs"]
@@ -49,70 +48,85 @@ const ARGUMENTS: &str = r#"{"version":"1","default":"deny","hide":["vm_delete","
              "limits":[{"counter":"service_stop_rate","window":"minute","max":10,"scope":"grant"}]},
   "vm_start":{"limits":[{"counter":"vm_start_rate","window":"minute","max":30,"per":["args.id"]}]}}}"#;
 
-/// The columns that a replay of names needs most.
-const READ: [&str; 12] = [
-    "seq",
-    "finish_seq",
-    "decided_at",
-    "received_at",
-    "server",
-    "grant",
-    "session",
-    "tool",
-    "verdict",
-    "rule",
-    "policy_digest",
-    "call_id",
-];
+/// Rules on the arguments of two tools out of eight, as `weir generate --argument-rules` and the demo's candidate have them.
+const CAREFUL: &str = r#"{"version":"1","default":"allow","hide":["vm_delete","pool_export"],
+ "tools":{"truenas_api_call":{},
+  "vm_stop":{"require":[{"conditions":[{"path":"args.id","op":"type","value":"integer"}]}],
+             "deny_if":[{"conditions":[{"path":"args.force","op":"eq","value":true}]}],
+             "limits":[{"counter":"vm_stop_rate","window":"minute","max":10},
+                       {"counter":"vm_stop_each","window":"minute","max":3,"per":["args.id"]}]},
+  "service_stop":{"deny_if":[{"conditions":[{"path":"args.service","op":"in","value":["ssh"]}]}],
+             "limits":[{"counter":"service_stop_rate","window":"minute","max":10}]}}}"#;
 
 fn benches_of_replay(c: &mut Criterion) {
     let kept = std::env::var_os("WEIR_BENCH_RECORD").map(PathBuf::from);
     let written = kept.is_none().then(write);
     let path = kept.unwrap_or_else(|| written.as_ref().map(Record::path).unwrap_or_default());
-    let calls = read(&path, &["seq"]);
-    let mut group = c.benchmark_group(format!("replay of {calls} calls, processor time"));
-    group
-        .sample_size(10)
-        .throughput(Throughput::Elements(calls));
-    timed(&mut group, "bare: read 12 columns", || read(&path, &READ));
-    timed(&mut group, "bare: read 12 columns and arguments", || {
-        read(&path, &[&READ[..], &["arguments"]].concat())
-    });
-    for (name, candidate) in [
-        ("limits, no arguments", NAMES),
-        ("argument rules", ARGUMENTS),
-    ] {
-        timed(&mut group, name, || {
-            let options = ReplayOptions {
-                record: path.clone(),
-                candidate: Some(support::file(candidate)),
-                ..ReplayOptions::default()
-            };
-            replay(&options).expect("a record").record.calls
+    let calls = bare::read(&path, &["seq"]);
+    let names = bare::NAMES;
+    let arguments = [&names[..], &["arguments", "redacted"]].concat();
+    for clock in [Clock::Processor, Clock::Wall] {
+        let mut group = c.benchmark_group(format!("replay of {calls} calls, {clock:?} time"));
+        group
+            .sample_size(10)
+            .throughput(Throughput::Elements(calls));
+        timed(&mut group, clock, "bare: read the columns", || {
+            bare::read(&path, &names)
         });
+        timed(&mut group, clock, "limits, no arguments", || {
+            replayed(&path, NAMES)
+        });
+        timed(
+            &mut group,
+            clock,
+            "bare: read the columns and arguments",
+            || bare::read(&path, &arguments),
+        );
+        timed(&mut group, clock, "argument rules", || {
+            replayed(&path, ARGUMENTS)
+        });
+        timed(&mut group, clock, "argument rules on two tools", || {
+            replayed(&path, CAREFUL)
+        });
+        group.finish();
     }
-    group.finish();
 }
 
-fn timed(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut work: impl FnMut() -> u64) {
+/// What time is measured of.
+#[derive(Debug, Clone, Copy)]
+enum Clock {
+    /// Of all threads together.
+    Processor,
+    Wall,
+}
+
+fn replayed(record: &Path, candidate: &str) -> u64 {
+    let options = ReplayOptions {
+        record: record.to_owned(),
+        candidate: Some(support::file(candidate)),
+        ..ReplayOptions::default()
+    };
+    replay(&options).expect("a record").record.calls
+}
+
+fn timed(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    clock: Clock,
+    name: &str,
+    mut work: impl FnMut() -> u64,
+) {
     group.bench_function(name, |b| {
         b.iter_custom(|times| {
-            let before = processor_time();
+            let (began, before) = (Instant::now(), processor_time());
             for _ in 0..times {
                 black_box(work());
             }
-            processor_time().saturating_sub(before)
+            match clock {
+                Clock::Processor => processor_time().saturating_sub(before),
+                Clock::Wall => began.elapsed(),
+            }
         });
     });
-}
-
-/// Reads these columns of every row; how many rows there are.
-fn read(record: &Path, columns: &[&str]) -> u64 {
-    let reader = RecordReader::open(record).expect("a record");
-    let batches = reader.calls(columns).expect("its columns");
-    batches
-        .map(|batch| black_box(batch.expect("rows")).num_rows() as u64)
-        .sum()
 }
 
 fn write() -> Record {

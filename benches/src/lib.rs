@@ -7,6 +7,7 @@
     reason = "a bench that cannot be set up should stop at once"
 )]
 
+pub mod bare;
 pub mod peers;
 pub mod rows;
 

@@ -1,15 +1,24 @@
 //! What a user can ask of the binary: one module per command.
 
+mod approvals;
+mod certificate;
+mod compact;
 mod completions;
 mod connect;
 mod init;
+mod key;
 mod policy;
 mod query;
 mod replay;
+mod scan;
 mod seal;
 mod serve;
+#[cfg(feature = "object-storage")]
+mod ship;
+mod test;
 pub mod token;
-mod verify;
+pub mod verify;
+mod wrap;
 
 use std::process::ExitCode;
 
@@ -43,14 +52,25 @@ enum Command {
     Init(init::Init),
     Connect(connect::Connect),
     Serve(serve::Serve),
+    Scan(scan::Scan),
+    Approvals(approvals::Approvals),
+    Wrap(wrap::Wrap),
     Seal(seal::Seal),
+    Compact(compact::Compact),
+    #[cfg(feature = "object-storage")]
+    Ship(ship::Ship),
     Replay(replay::Replay),
     Query(query::Query),
     Verify(verify::Verify),
     #[command(subcommand)]
     Policy(policy::Policy),
+    Test(test::Test),
+    #[command(subcommand)]
+    Key(key::Key),
     #[command(subcommand)]
     Token(token::Token),
+    #[command(subcommand)]
+    Certificate(certificate::Certificate),
     Generate(generate::Generate),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -69,12 +89,21 @@ impl Cli {
             Some(Command::Init(command)) => command.run(),
             Some(Command::Connect(command)) => command.run(),
             Some(Command::Serve(command)) => command.run(),
+            Some(Command::Scan(command)) => command.run(),
+            Some(Command::Approvals(command)) => command.run(),
+            Some(Command::Wrap(command)) => command.run(),
             Some(Command::Seal(command)) => command.run(),
+            Some(Command::Compact(command)) => command.run(),
+            #[cfg(feature = "object-storage")]
+            Some(Command::Ship(command)) => command.run(),
             Some(Command::Replay(command)) => command.run(),
             Some(Command::Query(command)) => command.run(),
             Some(Command::Verify(command)) => command.run(),
             Some(Command::Policy(command)) => command.run(),
+            Some(Command::Test(command)) => command.run(),
+            Some(Command::Key(command)) => command.run(),
             Some(Command::Token(command)) => command.run(),
+            Some(Command::Certificate(command)) => command.run(),
             Some(Command::Generate(command)) => command.run(),
             Some(Command::Completions(command)) => command.run(),
             Some(Command::Nas(command)) => command.run(),

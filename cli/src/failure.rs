@@ -51,6 +51,11 @@ impl fmt::Display for Rendered {
 
 impl std::error::Error for Rendered {}
 
+/// A failure with the way out of it.
+pub fn advised(source: anyhow::Error, fix: String) -> anyhow::Error {
+    Advised { source, fix }.into()
+}
+
 /// Adds the way out to a failure.
 pub trait Fix<T> {
     /// Says what the user can do about it.
@@ -59,13 +64,7 @@ pub trait Fix<T> {
 
 impl<T, E: Into<anyhow::Error>> Fix<T> for Result<T, E> {
     fn fix(self, how: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|error| {
-            Advised {
-                source: error.into(),
-                fix: how(),
-            }
-            .into()
-        })
+        self.map_err(|error| advised(error.into(), how()))
     }
 }
 

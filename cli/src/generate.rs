@@ -21,6 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use weir_policy::{Micros, Policy};
 
 use crate::failure::{Fix as _, Rendered};
+use crate::record_keys::KeysArgument;
 use crate::terminal;
 
 use dice::Dice;
@@ -67,6 +68,9 @@ pub struct Generate {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
+    #[command(flatten)]
+    keys: KeysArgument,
+
     /// Judge by a policy that also reads arguments.
     #[arg(long, conflicts_with = "policy")]
     argument_rules: bool,
@@ -96,7 +100,12 @@ impl Generate {
         make_way(&self.out)?;
         let began = Instant::now();
         let policy = self.policy()?;
-        let writer = Writer::open(&self.out, policy, Micros(self.start))?;
+        let writer = Writer::open(
+            &self.out,
+            self.keys.read(&self.out)?,
+            policy,
+            Micros(self.start),
+        )?;
         let bar = terminal::watched().then(|| bar(self.calls));
         let written = self.write(&writer, bar.as_ref());
         if let Some(bar) = bar {
@@ -139,6 +148,7 @@ impl Generate {
     /// Lets simulated time pass until enough was written; how many calls were denied.
     fn write(&self, writer: &Writer, bar: Option<&ProgressBar>) -> anyhow::Result<u64> {
         let scripts = Scripts::of(&weir_corpus::mornings()?)?;
+        writer.begin(&scripts.grants());
         let mut dice = Dice::new(self.seed);
         let mut agenda = BinaryHeap::new();
         let mut order = 0;

@@ -14,6 +14,9 @@ mod demo;
 mod failure;
 mod generate;
 mod nas;
+mod record_keys;
+mod reloading;
+mod shipping;
 mod terminal;
 
 use std::process::ExitCode;

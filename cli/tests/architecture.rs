@@ -141,6 +141,20 @@ fn proxy_reaches_neither_replay_nor_datafusion() {
 }
 
 #[test]
+fn object_storage_reaches_the_recorder_only_and_nobody_but_the_binary_reaches_it() {
+    never("weir-object-storage", |name| {
+        (is_ours(name) && name != "weir-recorder") || name.starts_with("datafusion")
+    });
+    for package in METADATA.workspace_packages() {
+        let direct = package
+            .dependencies
+            .iter()
+            .any(|dependency| dependency.name == "weir-object-storage");
+        assert_eq!(direct, package.name.as_str() == "weir", "{}", package.name);
+    }
+}
+
+#[test]
 fn corpus_reaches_nothing_of_ours() {
     never("weir-corpus", is_ours);
 }
@@ -167,6 +181,7 @@ fn the_walk_finds_what_is_there() {
     let replay = reached("weir-replay");
     assert!(replay.contains_key("weir-policy") && replay.contains_key("datafusion-common"));
     assert!(reached("weir").contains_key("rustls"));
+    assert!(reached("weir-object-storage").contains_key("weir-recorder"));
 }
 
 #[test]

@@ -288,31 +288,51 @@ fn clock(time: &str) -> i64 {
 
 #[test]
 fn every_configuration_in_the_guide_loads() {
-    let page = page("config.md");
     let mut found = 0;
-    for block in blocks(&page)
-        .iter()
-        .filter(|block| block.info == "toml config")
+    for (name, block) in ["config.md", "callers.md", "object-storage.md"]
+        .into_iter()
+        .flat_map(|name| {
+            blocks(&page(name))
+                .into_iter()
+                .map(move |block| (name, block))
+        })
+        .filter(|(_, block)| block.info == "toml config")
     {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         fs::create_dir(at.join("policies")).unwrap();
-        for file in ["policies/ops.json", "cert.pem", "key.pem", "nas-ca.pem"] {
+        for file in [
+            "policies/ops.json",
+            "policies/build.json",
+            "policies/nightly.json",
+            "cert.pem",
+            "key.pem",
+            "nas-ca.pem",
+            "clients.pem",
+            "revoked.pem",
+        ] {
             fs::write(at.join(file), "{}").unwrap();
         }
         fs::write(at.join("weir.toml"), &block.text).unwrap();
         let config = weir_proxy::Config::load_with_environment(&at.join("weir.toml"), &|name| {
             Some(format!("value-of-{name}"))
         });
-        config.unwrap_or_else(|problems| panic!("config.md:{}: {problems}", block.line));
+        config.unwrap_or_else(|problems| panic!("{name}:{}: {problems}", block.line));
         found += 1;
     }
-    assert!(found > 0, "the guide has an example");
+    assert!(found > 1, "the guides have examples");
 }
 
 #[test]
 fn guides_link_only_to_pages_and_headings_that_exist() {
-    for name in ["policy.md", "config.md", "query.md", "replay.md"] {
+    for name in [
+        "policy.md",
+        "callers.md",
+        "config.md",
+        "query.md",
+        "replay.md",
+        "object-storage.md",
+    ] {
         for target in links(&page(name)) {
             let (file, heading) = target.split_once('#').unwrap_or((&target, ""));
             let text = page(if file.is_empty() { name } else { file });

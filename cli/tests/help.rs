@@ -12,18 +12,29 @@ mod support;
 
 use support::Folder;
 
-const COMMANDS: [&[&str]; 13] = [
+const COMMANDS: [&[&str]; 24] = [
     &["demo"],
     &["init"],
     &["connect"],
     &["serve"],
+    &["wrap"],
+    &["scan"],
+    &["approvals"],
     &["seal"],
+    &["compact"],
+    &["ship"],
     &["replay"],
     &["query"],
     &["verify"],
     &["policy", "check"],
+    &["policy", "diff"],
     &["policy", "explain"],
+    &["policy", "learn"],
+    &["test"],
+    &["key", "rotate"],
+    &["key", "new"],
     &["token", "new"],
+    &["certificate", "new"],
     &["generate"],
     &["completions"],
 ];

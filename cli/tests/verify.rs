@@ -53,6 +53,34 @@ fn a_record_without_an_anchor_is_valid_and_not_anchored() {
 }
 
 #[test]
+fn a_record_with_a_new_key_and_joined_files_is_valid_from_the_first_public_key_on() {
+    let folder = generated();
+    fs::copy(folder.path("record.pub"), folder.path("first.pub")).unwrap();
+    folder
+        .weir(&["key", "rotate", "--record", "record"])
+        .succeeds()
+        .shows("old weir/")
+        .shows("new weir/");
+    let first = fs::read(folder.path("first.pub")).unwrap();
+    assert_ne!(first, fs::read(folder.path("record.pub")).unwrap());
+    folder
+        .weir(&["key", "rotate", "--record", "record"])
+        .succeeds();
+    let verify = ["verify", "--record", "record"];
+    folder.weir(&verify).ends_with(6);
+    let from_first = [&verify[..], &["--key", "first.pub"]].concat();
+    folder.weir(&from_first).ends_with(6);
+    let compact = ["compact", "--record", "record"];
+    let json = folder.weir(&[&compact[..], &["--format", "json"]].concat());
+    assert_eq!(json.json()["days"][0]["table"], "events");
+    folder
+        .weir(&compact)
+        .succeeds()
+        .shows("nothing to join: every day has one file");
+    folder.weir(&from_first).ends_with(6);
+}
+
+#[test]
 fn an_altered_file_a_missing_file_and_bad_usage_have_their_own_codes() {
     let folder = generated();
     let path = parquet(&folder.path("record/calls")).remove(0);

@@ -1,7 +1,7 @@
 //! Hostile messages, one file each, with a line on what it attacks.
 //!
 //! A file is a head of `key: value` lines, an empty line, and the message: every byte up to the last
-//! line feed. With `bytes: escaped`, `\xNN` in the message stands for that byte.
+//! line feed. The head says what it `attacks`, how it `expects` to be refused, and its harmless `twin`. With `bytes: escaped`, `\xNN` in the message stands for that byte.
 
 /// One message that must never be let through, whatever the policy allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Hostile {
     /// How it is refused by a server with the `truenas` profile under a policy that allows everything:
     /// a JSON-RPC code and a flaw (`-32600 duplicate_key`), or a rule (`(arguments)`).
     pub expects: &'static str,
+    /// Its harmless twin: what an honest client would send that looks most like it. It must pass.
+    pub twin: &'static str,
     /// The bytes of the message.
     pub body: Vec<u8>,
 }
@@ -39,6 +41,7 @@ impl Hostile {
             name,
             attacks: field("attacks"),
             expects: field("expects"),
+            twin: field("twin"),
             body,
         }
     }
@@ -224,6 +227,38 @@ const FILES: &[(&str, &str)] = files![
     "151-hatch-body-bare-object",
     "152-hatch-body-lifted-twice",
     "153-hatch-body-deep",
+    "154-prototype-in-arguments",
+    "155-prototype-escaped",
+    "156-prototype-in-parameters",
+    "157-prototype-in-envelope",
+    "158-prototype-deep",
+    "159-hatch-body-prototype",
+    "160-capital-true",
+    "161-undefined",
+    "162-next-line-as-space",
+    "163-no-break-space",
+    "164-line-separator",
+    "165-form-feed",
+    "166-record-separator",
+    "167-concatenated-keys",
+    "168-version-twice",
+    "169-arguments-twice",
+    "170-id-in-capitals",
+    "171-negative-zero-id",
+    "172-name-with-delete",
+    "173-uri-with-line-feed",
+    "174-hatch-double-encoded",
+    "175-hatch-semicolon",
+    "176-hatch-null-byte",
+    "177-hatch-protocol-relative",
+    "178-hatch-userinfo",
+    "179-hatch-method-override",
+    "180-operation-twice",
+    "181-operation-with-space",
+    "182-integer-written-large",
+    "183-negative-zero",
+    "184-prototype-in-meta",
+    "185-hatch-prefix-with-slashes",
 ];
 
 #[cfg(test)]
@@ -246,6 +281,7 @@ mod tests {
         for message in hostile() {
             assert!(!message.attacks.is_empty(), "{}", message.name);
             assert!(!message.expects.is_empty(), "{}", message.name);
+            assert!(!message.twin.is_empty(), "{}", message.name);
         }
     }
 

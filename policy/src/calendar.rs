@@ -1,5 +1,7 @@
 //! `time.hour` and `time.weekday`: the wall clock of a policy at a moment that is passed in.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
@@ -9,8 +11,16 @@ const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 
 /// UTC, or the time zone a policy names.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Calendar(Option<TimeZone>);
+
+/// The zone's name.
+impl fmt::Display for Calendar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let zone = self.0.as_ref().and_then(TimeZone::iana_name);
+        f.write_str(zone.unwrap_or("UTC"))
+    }
+}
 
 impl Calendar {
     /// The zone of an IANA name, from the database that is part of the program.

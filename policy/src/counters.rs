@@ -127,9 +127,43 @@ impl Counters {
     pub fn settle(&mut self, evaluation: Evaluation<'_>, at: Micros) -> Judgement {
         match evaluation {
             Evaluation::Deny(decision) => Judgement::denied(decision),
-            Evaluation::Admit(admission) => {
-                self.settle_hearing(&admission.hearing(), at, &mut Unwatched)
+            Evaluation::Admit(admission) => match admission.apart() {
+                None => self.settle_hearing(&admission.hearing(), at, &mut Unwatched),
+                Some((hearing, approval)) => self.settle_apart(&hearing, approval, at),
+            },
+        }
+    }
+
+    /// Settles a call whose limits count by what the record keeps of it.
+    fn settle_apart(
+        &mut self,
+        hearing: &Hearing<'_, '_, [Judged<'_>]>,
+        approval: &Result<(), Decision>,
+        at: Micros,
+    ) -> Judgement {
+        self.begin(at);
+        let facts = hearing.facts;
+        let asked = hearing.demands(|demand| self.ask(&demand, facts, at, &mut Unwatched));
+        match asked {
+            Ok(()) => self.take_approved(approval.clone(), facts, at),
+            Err(decision) => Judgement::denied(decision),
+        }
+    }
+
+    /// Takes what was noted, where the rules behind the limits let the call pass or ask a person.
+    #[inline(always)]
+    fn take_approved(
+        &mut self,
+        approval: Result<(), Decision>,
+        facts: &Facts<'_>,
+        at: Micros,
+    ) -> Judgement {
+        match approval {
+            Ok(()) => Judgement::allowed(self.take_pendings(facts, at)),
+            Err(decision) if decision.is_pending() => {
+                Judgement::held(decision, self.take_pendings(facts, at))
             }
+            Err(decision) => Judgement::denied(decision),
         }
     }
 
@@ -146,10 +180,10 @@ impl Counters {
             return self.settle_only(&demand, facts, at, watch);
         }
         let asked = hearing.demands(|demand| self.ask(&demand, facts, at, watch));
-        if let Err(decision) = asked.and_then(|()| hearing.approve(watch)) {
-            return Judgement::denied(decision);
+        match asked {
+            Ok(()) => self.take_approved(hearing.approve(watch), facts, at),
+            Err(decision) => Judgement::denied(decision),
         }
-        Judgement::allowed(self.take_pendings(facts, at))
     }
 
     /// Takes what a call takes, beyond every `max`: for calls of which the log says that they were

@@ -50,6 +50,18 @@ pub enum Reason {
     MissingKey,
     /// The grant holds as many live counters as it may.
     CounterCapacity,
+    /// A person must approve, and is to be asked.
+    ApprovalPending,
+    /// A person approved.
+    Approved,
+    /// A person was asked, and said no.
+    ApprovalDenied,
+    /// A person was asked, and did not answer in time.
+    ApprovalTimeout,
+    /// A person was asked, and the caller did not wait for the answer.
+    ApprovalWithdrawn,
+    /// A person was asked, and the proxy stopped before there was an answer.
+    ApprovalStopped,
     /// A person must approve, and nobody can be asked.
     ApprovalUnavailable,
     /// The decision could not be made durable in time.
@@ -73,6 +85,12 @@ impl Reason {
             Self::BadAmount => "bad_amount",
             Self::MissingKey => "missing_key",
             Self::CounterCapacity => "counter_capacity",
+            Self::ApprovalPending => "approval_pending",
+            Self::Approved => "approved",
+            Self::ApprovalDenied => "approval_denied",
+            Self::ApprovalTimeout => "approval_timeout",
+            Self::ApprovalWithdrawn => "approval_withdrawn",
+            Self::ApprovalStopped => "approval_stopped",
             Self::ApprovalUnavailable => "approval_unavailable",
             Self::Unrecorded => "unrecorded",
         }
@@ -87,7 +105,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The code for the verdict.
     pub reason: Reason,
-    /// The rule that decided, empty when allowed (DESIGN 5.4 lists the forms).
+    /// The rule that decided, empty when allowed (DESIGN 5.4 lists the forms); of an approved call, the rule that asked a person.
     pub rule: Text,
     /// What the caller is told, empty when allowed.
     pub message: Text,
@@ -116,6 +134,26 @@ impl Decision {
             message: message.into(),
             retry_after_ms: None,
         }
+    }
+
+    /// The same call, approved by a person whom its rule asked.
+    pub fn approved(&self) -> Self {
+        Self {
+            reason: Reason::Approved,
+            rule: self.rule.clone(),
+            ..Self::allow()
+        }
+    }
+
+    /// The same call, refused since a person did not approve it; `ending` is told to the caller behind what the rule says.
+    pub fn unapproved(&self, reason: Reason, ending: &str) -> Self {
+        let message = format!("{} {ending}", self.message.as_str());
+        Self::deny(reason, self.rule.clone(), message)
+    }
+
+    /// Whether a person is to be asked: a denial until one approves.
+    pub fn is_pending(&self) -> bool {
+        self.reason == Reason::ApprovalPending
     }
 
     /// Whether the call may pass.

@@ -6,6 +6,8 @@ mod predicates;
 mod spelling;
 mod syntax;
 
+use std::time::Duration;
+
 use jsonc_parser::ast::Value as Node;
 use jsonc_parser::common::Ranged;
 
@@ -186,9 +188,7 @@ impl Reader {
         let mut deny_if = self.predicates(&members, "deny_if", &base);
         let mut approve_if = self.predicates(&members, "approve_if", &base);
         let limits = self.tool_limits(&members, key, &base);
-        if let Some(node) = members.get("timeout") {
-            self.duration(node);
-        }
+        let timeout = members.get("timeout").and_then(|node| self.duration(node));
         let message = members
             .get("reason")
             .and_then(|node| self.text(node, "reason"));
@@ -203,6 +203,7 @@ impl Reader {
                 }
             }
         }
+        approve_if.wait(timeout);
         ToolRules {
             key: key.into(),
             require: require.entries,
@@ -231,12 +232,18 @@ impl Reader {
     }
 
     /// A span of time such as `"5m"`: a whole number and `s`, `m` or `h`.
-    fn duration(&mut self, node: &Node<'_>) {
-        let Some(text) = self.text(node, "timeout") else {
-            return;
-        };
+    fn duration(&mut self, node: &Node<'_>) -> Option<Duration> {
+        let text = self.text(node, "timeout")?;
         let digits = text.strip_suffix(['s', 'm', 'h']).unwrap_or_default();
-        if !matches!(digits.parse::<u32>(), Ok(1..)) || digits.starts_with('+') {
+        let number = digits.parse::<u32>().ok();
+        let number = number.filter(|number| *number > 0 && !digits.starts_with('+'));
+        let seconds = match text.as_bytes().last() {
+            Some(b'h') => 3_600,
+            Some(b'm') => 60,
+            _ => 1,
+        };
+        let span_of_time = number.map(|number| Duration::from_secs(u64::from(number) * seconds));
+        if span_of_time.is_none() {
             let hint = "write a whole number and a unit: `\"90s\"`, `\"5m\"`, `\"1h\"`".to_owned();
             self.error(
                 span(node),
@@ -244,6 +251,7 @@ impl Reader {
                 Some(hint),
             );
         }
+        span_of_time
     }
 
     /// A member that must be there.

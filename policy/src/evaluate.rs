@@ -37,6 +37,21 @@ pub struct Admission<'a> {
     rules: &'a Rules,
     facts: Facts<'a>,
     judged: SmallVec<[Judged<'a>; 2]>,
+    apart: Option<Box<Apart<'a>>>,
+}
+
+/// What the rules behind the limits say.
+pub(crate) type Approval = Result<(), Decision>;
+/// What limits count by, where that is something else than what was judged.
+pub(crate) type Counted<'h, 'a> = Hearing<'h, 'a, [Judged<'a>]>;
+
+/// A call whose limits count by something else than what its rules were asked about.
+#[derive(Debug, Clone)]
+pub(crate) struct Apart<'a> {
+    facts: Facts<'a>,
+    judged: SmallVec<[Judged<'a>; 2]>,
+    /// What the rules behind the limits said.
+    pub(crate) approval: Approval,
 }
 
 /// A call and the rules of each of its readings: borrowed, so that nothing is moved while it is judged.
@@ -51,7 +66,7 @@ pub(crate) struct Hearing<'h, 'a, J: ?Sized> {
 /// One reading and where its name stands in the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Judged<'a> {
-    reading: &'a Reading<'a>,
+    pub(crate) reading: &'a Reading<'a>,
     standing: Standing<'a>,
 }
 
@@ -77,6 +92,23 @@ pub fn evaluate<'a>(
     match admission.hearing().refuse(&mut Unwatched) {
         Ok(()) => Evaluation::Admit(admission),
         Err(decision) => Evaluation::Deny(decision),
+    }
+}
+
+impl<'a> Evaluation<'a> {
+    /// The same, its limits counted by what the record keeps of the call: where values were replaced, a counter's key holds
+    /// the replacement. So no key shows a secret, and a restart and a replay, which have only the record, find the same
+    /// counters. An amount that was replaced is no number: its limit denies.
+    #[must_use]
+    pub fn counted_by(self, kept: &'a Resolution<'_>) -> Self {
+        match self {
+            Self::Deny(_) => self,
+            Self::Admit(mut admission) => {
+                let approval = admission.hearing().approve(&mut Unwatched);
+                admission.set_apart(kept, approval);
+                Self::Admit(admission)
+            }
+        }
     }
 }
 
@@ -165,7 +197,43 @@ impl<'a> Admission<'a> {
             rules,
             facts,
             judged,
+            apart: None,
         })
+    }
+
+    /// Has the limits counted by `kept`, and the rules behind them answered by `approval`.
+    pub(crate) fn set_apart(&mut self, kept: &'a Resolution<'_>, approval: Approval) {
+        let (context, rules) = (self.facts.context, self.rules);
+        // Whatever is kept of a call keeps its names.
+        let facts = Facts::of(rules, kept, context).unwrap_or(self.facts);
+        let judged = kept
+            .readings
+            .iter()
+            .map(|reading| Judged::new(rules, reading));
+        self.apart = Some(Box::new(Apart {
+            facts,
+            judged: judged.collect(),
+            approval,
+        }));
+    }
+
+    /// What the limits count by, where that is something else, and what the rules behind them said.
+    pub(crate) fn apart(&self) -> Option<(Counted<'_, 'a>, &Approval)> {
+        let apart = self.apart.as_ref()?;
+        let hearing = Hearing {
+            rules: self.rules,
+            facts: &apart.facts,
+            judged: apart.judged.as_slice(),
+        };
+        Some((hearing, &apart.approval))
+    }
+
+    pub(crate) fn judged(&self) -> &[Judged<'a>] {
+        &self.judged
+    }
+
+    pub(crate) fn facts(&self) -> &Facts<'a> {
+        &self.facts
     }
 
     pub(crate) fn hearing(&self) -> Hearing<'_, 'a, [Judged<'a>]> {
@@ -205,28 +273,7 @@ impl<'a, J: AsRef<[Judged<'a>]> + ?Sized> Hearing<'_, 'a, J> {
     /// The stages before the limits: the first that denies names the decision.
     #[inline(always)]
     fn refuse(&self, watch: &mut impl Watch) -> Result<(), Decision> {
-        for judged in self.judged.as_ref() {
-            watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
-            if judged.standing.hidden {
-                return Err(Decision::deny(
-                    Reason::Hidden,
-                    "(hidden)",
-                    "This tool is not available.",
-                ));
-            }
-        }
-        for judged in self.judged.as_ref() {
-            let listed = judged.is_listed(self.rules.default);
-            watch.gate(Stage::Default, &judged.reading.tool, listed);
-            if !listed {
-                let message = "The policy does not allow this tool.";
-                return Err(Decision::deny(
-                    Reason::DefaultDeny,
-                    "(default deny)",
-                    message,
-                ));
-            }
-        }
+        self.admit_names(watch)?;
         for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.require) {
                 match self.ask(Stage::Require, predicate, judged, watch) {
@@ -249,17 +296,42 @@ impl<'a, J: AsRef<[Judged<'a>]> + ?Sized> Hearing<'_, 'a, J> {
         Ok(())
     }
 
-    /// The stage after the limits. Where a person would be asked, nobody can be: the call is denied.
+    /// What the names alone settle: the first that denies names the decision.
+    #[inline(always)]
+    pub(crate) fn admit_names(&self, watch: &mut impl Watch) -> Result<(), Decision> {
+        for judged in self.judged.as_ref() {
+            watch.gate(Stage::Hide, &judged.reading.tool, !judged.standing.hidden);
+            if judged.standing.hidden {
+                return Err(Decision::deny(
+                    Reason::Hidden,
+                    "(hidden)",
+                    "This tool is not available.",
+                ));
+            }
+        }
+        for judged in self.judged.as_ref() {
+            let listed = judged.is_listed(self.rules.default);
+            watch.gate(Stage::Default, &judged.reading.tool, listed);
+            if !listed {
+                let message = "The policy does not allow this tool.";
+                return Err(Decision::deny(
+                    Reason::DefaultDeny,
+                    "(default deny)",
+                    message,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The stage after the limits: an error is a denial, or says that a person is to be asked.
     #[inline(always)]
     pub(crate) fn approve(&self, watch: &mut impl Watch) -> Result<(), Decision> {
         for judged in self.judged.as_ref() {
             for predicate in judged.rules(|rules| &rules.approve_if) {
                 match self.ask(Stage::ApproveIf, predicate, judged, watch) {
                     Truth::False => {}
-                    Truth::True => {
-                        let (reason, rule) = (Reason::ApprovalUnavailable, predicate.id.clone());
-                        return Err(Decision::deny(reason, rule, "approval is not available"));
-                    }
+                    Truth::True => return Err(predicate.pending()),
                     Truth::Mismatch => return Err(predicate.deny(Reason::TypeMismatch)),
                 }
             }
@@ -365,7 +437,7 @@ impl<'a, J: AsRef<[Judged<'a>]> + ?Sized> Hearing<'_, 'a, J> {
 
 impl<'a> Judged<'a> {
     #[inline(always)]
-    fn new(rules: &'a Rules, reading: &'a Reading<'_>) -> Self {
+    pub(crate) fn new(rules: &'a Rules, reading: &'a Reading<'_>) -> Self {
         Self {
             reading,
             standing: rules.stand(&reading.tool),
@@ -380,6 +452,11 @@ impl<'a> Judged<'a> {
             .map_or(&[], |rules| list(rules).as_slice())
     }
 
+    /// All rules of this reading, if it has any.
+    pub(crate) fn standing_rules(&self) -> Option<&'a ToolRules> {
+        self.standing.rules
+    }
+
     /// Whether the policy lists the name, or lets through what it does not list.
     #[inline(always)]
     fn is_listed(&self, default: Verdict) -> bool {
@@ -392,8 +469,14 @@ impl<'a> Judged<'a> {
 }
 
 impl Predicate {
+    /// A person is to be asked.
     #[cold]
-    fn deny(&self, reason: Reason) -> Decision {
+    pub(crate) fn pending(&self) -> Decision {
+        self.deny(Reason::ApprovalPending)
+    }
+
+    #[cold]
+    pub(crate) fn deny(&self, reason: Reason) -> Decision {
         Decision::deny(reason, self.id.clone(), self.message.clone())
     }
 }

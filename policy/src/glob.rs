@@ -7,9 +7,15 @@ const PREFIXES: [&str; 3] = ["resource:", "prompt:", "method:"];
 
 /// A compiled glob over Unicode text. Matching takes linear time.
 #[derive(Debug, Clone)]
-pub(crate) struct Glob {
+pub struct Glob {
     source: Box<str>,
     matcher: Matcher,
+}
+
+impl PartialEq for Glob {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -20,7 +26,7 @@ enum Matcher {
 
 impl Glob {
     /// Compiles `source`; the error is a text for the author.
-    pub(crate) fn compile(source: &str) -> Result<Self, String> {
+    pub fn compile(source: &str) -> Result<Self, String> {
         let matcher = match source.strip_suffix('*') {
             Some(prefix) if !prefix.contains(['*', '?', '[', '{', '\\']) => {
                 Matcher::Prefix(prefix.into())
@@ -39,8 +45,23 @@ impl Glob {
         })
     }
 
+    /// The same as a regex in which `.` matches a line feed too.
+    pub(crate) fn pattern(&self) -> Result<String, String> {
+        translate(&self.source)
+    }
+
+    /// The glob as it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether a name is a glob, and does not only stand for itself.
+    pub fn is_glob(name: &str) -> bool {
+        is_glob(name)
+    }
+
     /// Whether the whole of `text` matches.
-    pub(crate) fn matches(&self, text: &str) -> bool {
+    pub fn matches(&self, text: &str) -> bool {
         match &self.matcher {
             Matcher::Prefix(prefix) => text.starts_with(&**prefix),
             Matcher::Regex(regex) => regex.is_match(text),

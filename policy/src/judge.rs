@@ -13,7 +13,8 @@ pub const ENGINE: &str = "1";
 pub struct Judgement {
     /// The decision.
     pub decision: Decision,
-    /// What the call took, if it took anything.
+    /// What the call took, if it took anything: one that a person is to be asked about takes it while it waits, and it is given
+    /// back unless the person approves.
     pub reservation: Option<Reservation>,
 }
 
@@ -26,6 +27,15 @@ impl Judgement {
     pub(crate) fn allowed(reservation: Option<Reservation>) -> Self {
         Self {
             decision: Decision::allow(),
+            reservation,
+        }
+    }
+
+    /// A person is to be asked.
+    #[cold]
+    pub(crate) fn held(decision: Decision, reservation: Option<Reservation>) -> Self {
+        Self {
+            decision,
             reservation,
         }
     }

@@ -64,7 +64,7 @@ impl Head<'_> {
 }
 
 /// A head as bytes.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Sealed {
     bytes: Box<[u8]>,
     /// The bytes hashed once, for finding; what decides are the bytes.

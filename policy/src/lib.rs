@@ -33,9 +33,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod asked;
 mod calendar;
+mod compare;
 mod counters;
 mod decision;
+mod diff;
 mod digest;
 mod document;
 mod door;
@@ -46,6 +49,7 @@ mod foregone;
 mod glob;
 mod judge;
 mod key;
+mod learn;
 mod limit;
 mod lint;
 mod malformed;
@@ -60,23 +64,32 @@ mod predicate;
 mod problem;
 mod profile;
 mod reading;
+mod redaction;
 mod resolver;
 mod risk;
 mod rules;
 mod short;
+mod spelled;
 mod strict;
+mod suite;
 mod text;
 mod value;
+mod weigh;
 mod window;
 
+pub use asked::Asked;
+pub use compare::{Comparison, Obstacle, Reach, SampleCall, Witness, compare};
 pub use counters::{Counters, LimitCount, Reservation};
 pub use decision::{Decision, Reason, Verdict};
+pub use diff::{Change, ChangeKind, Diff, Effect, ToolChange};
 pub use digest::{Digest, NotADigest};
 pub use door::{Ruling, judge_bytes};
 pub use evaluate::{Admission, Evaluation, evaluate};
 pub use explain::{Explanation, LimitUse, Outcome, Stage, Step, explain};
 pub use foregone::foregone;
+pub use glob::Glob;
 pub use judge::{ENGINE, Judgement, judge};
+pub use learn::{Learned, Learning, Margin};
 pub use limit::Scope;
 pub use lint::Catalogue;
 pub use malformed::{Flaw, Malformed};
@@ -89,8 +102,11 @@ pub use policy::Policy;
 pub use problem::{Problem, Problems, Severity};
 pub use profile::{Kind, Operation, Placement, Profile, Schema};
 pub use reading::{Arguments, Context, Micros, Reading, ReadingRole, Resolution, Risk};
+pub use redaction::{KeyedDigest, MARK, Redacted, Redaction, RedactionProblem, is_replaced};
 pub use resolver::{
     AliasSpec, DispatchSpec, JsonSource, Resolver, ResolverProblem, ResolverSpec, SourceSpec,
 };
+pub use suite::{Case, CasePolicy, Miss, RecordCase, Share, Suite, SuiteProblem};
 pub use text::Text;
 pub use value::{Number, Object, Value};
+pub use weigh::{Doubt, OnRecord, Testimony, Weighed, weigh};

@@ -88,6 +88,11 @@ impl Limit {
         self.paths().any(Path::reads_arguments)
     }
 
+    /// Whether it counts under the same name, window, scope and amount as `other`: for equal names and values, in one counter.
+    pub(crate) fn counts_with(&self, other: &Self) -> bool {
+        self.head == other.head
+    }
+
     pub(crate) fn new(spec: LimitSpec) -> Self {
         let LimitSpec {
             id,

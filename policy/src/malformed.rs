@@ -47,6 +47,8 @@ pub enum Flaw {
     DuplicateKey,
     /// A key differs from one of the protocol only by case.
     AmbiguousKey,
+    /// A key is `__proto__`: a member for some, the members behind an object for others.
+    PrototypeKey,
     /// `jsonrpc` is missing or not `"2.0"`.
     Version,
     /// `method` is missing or no string.
@@ -89,6 +91,7 @@ impl Flaw {
             Self::NotAnObject => "not_an_object",
             Self::DuplicateKey => "duplicate_key",
             Self::AmbiguousKey => "ambiguous_key",
+            Self::PrototypeKey => "prototype_key",
             Self::Version => "version",
             Self::Method => "method",
             Self::ResultInRequest => "result_in_request",
@@ -119,6 +122,7 @@ impl Flaw {
             Self::NotAnObject => "the message is no object",
             Self::DuplicateKey => "an object has the same key twice",
             Self::AmbiguousKey => "a key differs from one of the protocol only by case",
+            Self::PrototypeKey => "a key is `__proto__`, which servers read in different ways",
             Self::Version => "`jsonrpc` must be \"2.0\"",
             Self::Method => "`method` must be a string",
             Self::ResultInRequest => "`method`, `result` and `error` exclude each other",
@@ -153,6 +157,7 @@ impl Flaw {
             | Self::NotAnObject
             | Self::DuplicateKey
             | Self::AmbiguousKey
+            | Self::PrototypeKey
             | Self::Version
             | Self::Method
             | Self::ResultInRequest

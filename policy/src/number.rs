@@ -86,6 +86,24 @@ impl Decimal {
         self.digits.is_empty() || self.digits.len() as i64 <= self.scale
     }
 
+    /// The number as people write it, where that is short: `6.5`, `700`, `1e400`.
+    pub(crate) fn plain(&self) -> String {
+        let digits = String::from_utf8_lossy(&self.digits);
+        let length = self.digits.len() as i64;
+        let sign = if self.negative { "-" } else { "" };
+        let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or_default());
+        match self.scale {
+            scale if !(-20..=20).contains(&scale) || length > 40 => self.to_string(),
+            scale if scale <= 0 && length > 0 => format!("{sign}0.{}{digits}", zeros(-scale)),
+            scale if scale < length => {
+                let (whole, fraction) = digits.split_at(usize::try_from(scale).unwrap_or_default());
+                format!("{sign}{whole}.{fraction}")
+            }
+            _ if length == 0 => "0".to_owned(),
+            scale => format!("{sign}{digits}{}", zeros(scale - length)),
+        }
+    }
+
     /// The value, if it is an integer of 64 bits.
     pub(crate) fn to_i64(&self) -> Option<i64> {
         if self.digits.is_empty() {

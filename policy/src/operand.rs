@@ -1,9 +1,11 @@
 //! The value on a rule's side of a comparison, made ready at load.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use crate::number::Decimal;
 use crate::short::same;
+use crate::value::json::write_string;
 use crate::{Number, Value};
 
 /// A JSON value of a policy.
@@ -90,7 +92,49 @@ impl Operand {
     }
 }
 
+/// The JSON text, numbers as people write them.
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(truth) => write!(f, "{truth}"),
+            Self::Number(number) => f.write_str(&number.decimal.plain()),
+            Self::String(text) => f.write_str(&quoted(text)),
+            Self::Array(items) => write_list(f, items),
+            Self::Object(members) => {
+                f.write_str("{")?;
+                for (place, (key, value)) in members.iter().enumerate() {
+                    let comma = if place > 0 { "," } else { "" };
+                    write!(f, "{comma}{}:{value}", quoted(key))?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+/// Writes `[a,b]`.
+pub(crate) fn write_list<T: fmt::Display>(f: &mut impl fmt::Write, items: &[T]) -> fmt::Result {
+    f.write_char('[')?;
+    for (place, item) in items.iter().enumerate() {
+        let comma = if place > 0 { "," } else { "" };
+        write!(f, "{comma}{item}")?;
+    }
+    f.write_char(']')
+}
+
+/// A string as JSON.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(text, &mut out);
+    out
+}
+
 impl Exact {
+    pub(crate) fn decimal(&self) -> &Decimal {
+        &self.decimal
+    }
+
     pub(crate) fn new(decimal: Decimal) -> Self {
         let integer = decimal.to_i64();
         Self { decimal, integer }

@@ -1,6 +1,7 @@
 //! The operators of a condition, and what they say of one value (DESIGN 5.2, 5.8).
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -8,12 +9,12 @@ use regex::Regex;
 
 use crate::glob::Glob;
 use crate::number::Decimal;
-use crate::operand::{Kind, Operand};
+use crate::operand::{Kind, Operand, quoted, write_list};
 use crate::short::same;
 use crate::{Number, Value};
 
 /// What a condition says of a value. Within a predicate `False` beats `Mismatch` beats `True`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Truth {
     True,
     False,
@@ -103,6 +104,27 @@ impl Operator {
     }
 }
 
+/// The operand as JSON text, as a policy would write it.
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal(operand)
+            | Self::NotEqual(operand)
+            | Self::Order(_, operand)
+            | Self::Contains(operand) => operand.fmt(f),
+            Self::In(list) | Self::NotIn(list) => write_list(f, list),
+            Self::Exists(wanted) => write!(f, "{wanted}"),
+            Self::Regex(regex) => f.write_str(&quoted(regex.as_str())),
+            Self::Type(kind) => write!(f, "\"{}\"", kind.name()),
+            Self::Glob(glob) => f.write_str(&quoted(glob.source())),
+            Self::Cidr(networks) => {
+                let networks: Vec<_> = networks.iter().map(|n| quoted(&n.to_string())).collect();
+                write_list(f, &networks)
+            }
+        }
+    }
+}
+
 impl Bound {
     fn admits(self, order: Ordering) -> bool {
         match self {
@@ -127,6 +149,19 @@ impl Type {
             "null" => Self::Of(Kind::Null),
             _ => return None,
         })
+    }
+
+    /// The name that policies write.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Integer => "integer",
+            Self::Of(Kind::Number) => "number",
+            Self::Of(Kind::String) => "string",
+            Self::Of(Kind::Bool) => "boolean",
+            Self::Of(Kind::Array) => "array",
+            Self::Of(Kind::Object) => "object",
+            Self::Of(Kind::Null) => "null",
+        }
     }
 
     fn is_of(self, value: &Value<'_>) -> bool {

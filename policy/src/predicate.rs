@@ -1,5 +1,7 @@
 //! Conditions joined by AND, and how they read values at a path.
 
+use std::time::Duration;
+
 use crate::operator::{Operator, Truth, any, every};
 use crate::path::{Facts, Path, Root, Step, child};
 use crate::problem::Span;
@@ -13,6 +15,8 @@ pub(crate) struct Predicate {
     /// What the caller is told.
     pub(crate) message: Text,
     pub(crate) conditions: Vec<Condition>,
+    /// In `approve_if`: how long a person has to answer, if it says so.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) span: Span,
 }
 
@@ -72,7 +76,7 @@ impl Condition {
 
     /// Apart from the walk into the arguments, which most conditions are, so that it needs few registers.
     #[inline(never)]
-    fn ask_fact(&self, facts: &Facts<'_>) -> Truth {
+    pub(crate) fn ask_fact(&self, facts: &Facts<'_>) -> Truth {
         match self.path.root.fact(facts) {
             Some(fact) => self.operator.ask(&fact),
             None => self.operator.ask_missing(),
@@ -109,7 +113,7 @@ impl Condition {
     }
 
     /// The path ends before its last step. Where elements were to come, `require` misses its "at least one".
-    fn missing(&self, quantifier: Quantifier, rest: &[Step]) -> Truth {
+    pub(crate) fn missing(&self, quantifier: Quantifier, rest: &[Step]) -> Truth {
         if quantifier == Quantifier::Every && rest.contains(&Step::Each) {
             return Truth::False;
         }

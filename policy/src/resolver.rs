@@ -6,6 +6,7 @@ mod index;
 mod path;
 mod pointer;
 mod spec;
+mod uri;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ pub use spec::{AliasSpec, DispatchSpec, JsonSource, ResolverProblem, ResolverSpe
 
 /// A call may lead through this many dispatchers and aliases. The servers known need two.
 const STEPS_MAX: usize = 4;
+
+/// What the names of resources begin with.
+const RESOURCE: &str = "resource:";
 
 /// What a hatch call that no alias knows is called, after the hatch's own name.
 const UNMATCHED: &str = ":unmatched";
@@ -120,8 +124,9 @@ impl Resolver {
         };
         let risk = match ask.kind {
             AskKind::ToolCall if self.steps.is_empty() && self.profile.is_none() => None,
-            AskKind::ToolCall => return self.follow(wire),
-            AskKind::Resource | AskKind::Prompt => Some(Risk::Read),
+            AskKind::ToolCall => return self.follow(wire, Vetting::Due),
+            AskKind::Resource => return Ok(resource(wire)),
+            AskKind::Prompt => Some(Risk::Read),
             AskKind::Method => Some(Risk::Write),
         };
         Ok(Resolution {
@@ -131,7 +136,42 @@ impl Resolver {
         })
     }
 
-    fn follow<'a>(&'a self, mut place: Place<'a>) -> Result<Resolution<'a>, Decision> {
+    /// The readings of a recorded call in whose arguments values were replaced: by the names on record, since live read them
+    /// from the arguments as they were. `arguments` is what is left of them; none where nothing was kept, and nowhere where
+    /// it does not lead to the same names. Whether parameters are what the profile allows was asked then.
+    pub fn from_redacted<'a>(
+        &'a self,
+        wire_tool: &'a str,
+        via: &[&'a str],
+        tool: &'a str,
+        arguments: Option<&'a Value<'a>>,
+    ) -> Option<Resolution<'a>> {
+        let names = self.from_recorded(wire_tool, via, tool);
+        let Some(arguments) = arguments else {
+            return names;
+        };
+        let wire = Place {
+            tool: Cow::Borrowed(wire_tool),
+            arguments: Arguments::Message(arguments),
+            role: ReadingRole::Full,
+        };
+        let read = match AskKind::of_name(wire_tool) {
+            AskKind::ToolCall => self.follow(wire, Vetting::Done).ok()?,
+            AskKind::Resource => resource(wire),
+            AskKind::Prompt | AskKind::Method => Resolution {
+                readings: smallvec![wire.into()],
+                via: SmallVec::new(),
+                risk: None,
+            },
+        };
+        names.filter(|names| same_names(&read, names)).map(|_| read)
+    }
+
+    fn follow<'a>(
+        &'a self,
+        mut place: Place<'a>,
+        vetting: Vetting,
+    ) -> Result<Resolution<'a>, Decision> {
         let mut readings = SmallVec::new();
         let mut via = SmallVec::new();
         while place.role == ReadingRole::Full {
@@ -143,9 +183,10 @@ impl Resolver {
                     self.next(step, arguments)?.map(Place::into_owned)
                 }
             };
-            if let Some(operation) = self
-                .profile()
-                .and_then(|profile| profile.checked(&place.tool))
+            if vetting == Vetting::Due
+                && let Some(operation) = self
+                    .profile()
+                    .and_then(|profile| profile.checked(&place.tool))
             {
                 operation.check(&place.arguments)?;
             }
@@ -216,6 +257,15 @@ impl Resolver {
         via: &[&'a str],
         tool: &'a str,
     ) -> Option<Resolution<'a>> {
+        if AskKind::of_name(wire_tool) == AskKind::Resource {
+            let read = resource(Place {
+                tool: Cow::Borrowed(wire_tool),
+                arguments: Arguments::Message(&NO_ARGUMENTS),
+                role: ReadingRole::Full,
+            });
+            let names = (read.readings.last()).is_some_and(|last| last.tool == tool);
+            return (names && read.via.as_slice() == via).then_some(read);
+        }
         let mut readings = SmallVec::new();
         let mut role = ReadingRole::Full;
         for (place, step) in via.iter().enumerate() {
@@ -253,6 +303,45 @@ impl Resolver {
             risk,
         })
     }
+}
+
+/// A read by the URI as it came, and by its other spellings, if it has any: what a policy says of one of these counts too, but the
+/// default does not, since the server may not know it by them.
+fn resource(wire: Place<'_>) -> Resolution<'_> {
+    let uri = wire.tool.strip_prefix(RESOURCE).unwrap_or_default();
+    let spellings = uri::spellings(uri);
+    let mut via = SmallVec::new();
+    if !spellings.is_empty() {
+        via.push(Cow::Owned(format!("uri:{}", wire.tool)));
+    }
+    let mut readings: SmallVec<[Reading<'_>; 2]> = smallvec![wire.into()];
+    readings.extend(spellings.into_iter().map(|spelling| Reading {
+        tool: Cow::Owned(format!("{RESOURCE}{spelling}")),
+        arguments: Arguments::Message(&NO_ARGUMENTS),
+        role: ReadingRole::Dispatcher,
+    }));
+    Resolution {
+        readings,
+        via,
+        risk: Some(Risk::Read),
+    }
+}
+
+/// Whether the parameters of operations are still to be compared with the profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vetting {
+    Due,
+    Done,
+}
+
+fn same_names(one: &Resolution<'_>, other: &Resolution<'_>) -> bool {
+    let names = |resolution: &Resolution<'_>| {
+        let names = resolution.readings.iter();
+        names
+            .map(|reading| (reading.tool.to_string(), reading.role))
+            .collect::<Vec<_>>()
+    };
+    one.via == other.via && names(one) == names(other)
 }
 
 fn unargued(tool: &str, role: ReadingRole) -> Reading<'_> {

@@ -23,9 +23,9 @@ pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     values: usize,
-    /// Where the first object with a duplicate key ends, if there was one. Reading goes on, so that
-    /// whether the text is JSON at all is known first and the request's id can still be named.
-    pub(crate) duplicate: Option<usize>,
+    /// The first key that can be read in two ways, if there was one: a duplicate, or `__proto__`. Reading goes on, so
+    /// that whether the text is JSON at all is known first and the request's id can still be named.
+    pub(crate) doubt: Option<Fault>,
 }
 
 /// What was wrong, and where.
@@ -56,13 +56,7 @@ pub(crate) fn value(text: &str) -> Result<Value<'_>, Fault> {
     reader.space();
     let value = reader.value(0)?;
     reader.end()?;
-    match reader.duplicate {
-        Some(at) => Err(Fault {
-            flaw: Flaw::DuplicateKey,
-            at,
-        }),
-        None => Ok(value),
-    }
+    reader.doubt.map_or(Ok(value), Err)
 }
 
 impl<'a> Reader<'a> {
@@ -72,7 +66,7 @@ impl<'a> Reader<'a> {
             text,
             at: 0,
             values: 0,
-            duplicate: None,
+            doubt: None,
         }
     }
 
@@ -122,6 +116,12 @@ impl<'a> Reader<'a> {
         let next = self.peek() == Some(byte);
         self.at += usize::from(next);
         next
+    }
+
+    /// Notes a key that can be read in two ways, here.
+    #[cold]
+    fn note(&mut self, flaw: Flaw) {
+        self.doubt.get_or_insert(Fault { flaw, at: self.at });
     }
 
     /// `flaw`, here.
@@ -190,11 +190,9 @@ impl<'a> Reader<'a> {
                 if let Some(element) = elements.last_mut() {
                     self.read(depth + 1, element)?;
                 }
-                self.space();
-                if self.take(b']') {
+                if self.close_element()? {
                     break;
                 }
-                self.comma()?;
             }
         }
         put(to, Value::Array(elements));
@@ -211,7 +209,7 @@ impl<'a> Reader<'a> {
         loop {
             let key = self.key()?;
             if object.repeats(&key) {
-                self.duplicate.get_or_insert(self.at);
+                self.note(Flaw::DuplicateKey);
             }
             self.read(depth + 1, object.place(key))?;
             if self.close_member()? {
@@ -219,7 +217,7 @@ impl<'a> Reader<'a> {
             }
         }
         if object.repeats_late() {
-            self.duplicate.get_or_insert(self.at);
+            self.note(Flaw::DuplicateKey);
         }
         put(to, Value::Object(object));
         Ok(())
@@ -246,6 +244,10 @@ impl<'a> Reader<'a> {
             Some(plain) => Cow::Borrowed(plain),
             None => self.unescaped()?,
         };
+        // Where a server merges what it was sent, the members of its value become those of the object.
+        if same(key.as_bytes(), b"__proto__") {
+            self.note(Flaw::PrototypeKey);
+        }
         self.space();
         if !self.take(b':') {
             return self.fault(Flaw::NotJson);
@@ -259,6 +261,17 @@ impl<'a> Reader<'a> {
     pub(crate) fn close_member(&mut self) -> Result<bool, Fault> {
         self.space();
         if self.take(b'}') {
+            return Ok(true);
+        }
+        self.comma()?;
+        Ok(false)
+    }
+
+    /// What follows an element: true at the end of the array, false where another element must follow.
+    #[inline]
+    pub(crate) fn close_element(&mut self) -> Result<bool, Fault> {
+        self.space();
+        if self.take(b']') {
             return Ok(true);
         }
         self.comma()?;

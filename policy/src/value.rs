@@ -1,6 +1,6 @@
 //! One JSON value as a policy sees it: borrowed from the message, numbers kept exactly as written.
 
-mod json;
+pub(crate) mod json;
 
 use std::borrow::Cow;
 

@@ -10,8 +10,8 @@
 )]
 
 use weir_policy::{
-    Ask, AskKind, Decision, Digest, Profile, Reading, ReadingRole, Resolution, Resolver,
-    ResolverProblem, ResolverSpec, Risk, Value,
+    Ask, AskKind, Context, Counters, Decision, Digest, Micros, Policy, Profile, Reading,
+    ReadingRole, Resolution, Resolver, ResolverProblem, ResolverSpec, Risk, Value, judge,
 };
 
 fn profiled() -> Resolver {
@@ -650,4 +650,62 @@ fn a_recorded_call_has_the_names_and_roles_it_was_judged_by() {
     assert!(profiled.from_recorded("a", &[], "b").is_none());
     assert!(profiled.from_recorded("a", &["dispatch:b"], "c").is_none());
     assert!(profiled.from_recorded("a", &["teleport:a"], "c").is_none());
+}
+
+/// What a policy says of one spelling of a URI holds for the others; its default is asked of the URI as it came.
+#[test]
+fn a_resource_is_judged_by_every_spelling_of_its_uri() {
+    let resolver = Resolver::plain();
+    let nothing = Value::parse("{}").unwrap();
+    let context = Context {
+        node: "n",
+        server: "nas",
+        grant: "g",
+        session: "s",
+        client_name: "",
+        client_version: "",
+        received_at: Micros(0),
+    };
+    let open = r#"{"version":"1","default":"allow","hide":["resource:truenas://vms"],"tools":{"resource:file:///etc/*":{"action":"deny"}}}"#;
+    let listed = r#"{"version":"1","default":"deny","tools":{"resource:file:///My Docs/x":{},"resource:TRUENAS://vms":{}}}"#;
+    for (policy, uri, rule) in [
+        (open, "truenas://vms", "(hidden)"),
+        (open, "TRUENAS://vms", "(hidden)"),
+        (open, "truenas://vms:", "(hidden)"),
+        (open, "truenas://sharing", ""),
+        (
+            open,
+            "FILE:///etc/x",
+            "/tools/resource:file:~1~1~1etc~1*/deny_if/always",
+        ),
+        (
+            open,
+            "file:///home/../etc/x",
+            "/tools/resource:file:~1~1~1etc~1*/deny_if/always",
+        ),
+        (open, "file:///home/etc/x", ""),
+        (listed, "file:///My Docs/x", ""),
+        (listed, "file:///My%20Docs/x", "(default deny)"),
+        (listed, "TRUENAS://vms", ""),
+        (listed, "truenas://vms", "(default deny)"),
+    ] {
+        let policy = Policy::load(policy.as_bytes(), "p.json").unwrap();
+        let name = format!("resource:{uri}");
+        let ask = Ask {
+            wire_tool: name.as_str().into(),
+            kind: AskKind::Resource,
+            arguments: &nothing,
+        };
+        let live = resolver.resolve(&ask).unwrap();
+        let judged = |resolution: &Resolution<'_>| {
+            let counters = &mut Counters::new(8);
+            let judgement = judge(Some(&policy), resolution, &context, counters, Micros(0));
+            judgement.decision.rule.to_string()
+        };
+        assert_eq!(judged(&live), rule, "{uri}");
+        let via: Vec<&str> = live.via.iter().map(AsRef::as_ref).collect();
+        let effective = &live.readings.last().unwrap().tool;
+        let recorded = resolver.from_recorded(&name, &via, effective).unwrap();
+        assert_eq!(judged(&recorded), rule, "{uri}, as recorded");
+    }
 }

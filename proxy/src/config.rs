@@ -9,14 +9,31 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use weir_policy::ResolverSpec;
+use weir_recorder::Retain;
 
+pub use approvals::{ApprovalsConfig, ApproverConfig};
+pub use credential::{AccessName, Credential};
+pub use encryption::{Encryption, KeysText};
+pub use oauth::OauthConfig;
+pub use object_storage::{AccessKey, ObjectStorageConfig, RetentionConfig};
 pub use problem::{ConfigProblem, ConfigProblems};
 
+pub use crate::certificate::{CertificateName, Subject};
+
+use crate::keeping::Keeping;
 use crate::upstream::UpstreamSpec;
 
+mod approvals;
+mod budget;
+mod credential;
+mod encryption;
 mod grant;
+mod keeping;
+pub(crate) mod oauth;
+mod object_storage;
 mod problem;
 mod read;
+mod retain;
 mod section;
 mod server;
 
@@ -31,23 +48,35 @@ pub struct Config {
     pub state: PathBuf,
     /// Where calls are written down.
     pub record: RecordConfig,
+    /// Where a copy of the record is shipped to, if anywhere; whoever serves sees to it.
+    pub object_storage: Option<ObjectStorageConfig>,
     /// Health and metrics; none if left out.
     pub admin: Option<SocketAddr>,
+    /// Who may answer where a policy asks a person; nobody is asked if there is none.
+    pub approvers: Vec<ApproverConfig>,
+    /// Bounds of what waits for a person.
+    pub approvals: ApprovalsConfig,
     /// The servers behind Weir, in the file's order; names are unique.
     pub servers: Vec<ServerConfig>,
     /// Who may use them, in the file's order; names are unique.
     pub grants: Vec<GrantConfig>,
+    /// Whose access tokens open grants, if anybody's.
+    pub oauth: Option<OauthConfig>,
     /// Bounds of everything.
     pub limits: Limits,
 }
 
 /// Where clients connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listen {
     /// Address and port; port 0 lets the system choose.
     pub address: SocketAddr,
     /// Which certificate to show.
     pub tls: TlsFiles,
+    /// The CAs that vouch for clients, as a PEM file; clients show no certificates if left out.
+    pub client_ca: Option<PathBuf>,
+    /// What these CAs have taken back, as a PEM file of one list for each of them.
+    pub client_crl: Option<PathBuf>,
     /// Names clients may use for this host besides the address itself and the loopback names.
     pub hosts: Vec<String>,
     /// Origins of pages that may call, besides those on the hosts above: `https://console.example`.
@@ -69,7 +98,7 @@ pub enum TlsFiles {
 }
 
 /// Where calls are written down.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RecordConfig {
     /// The record's folder.
     pub path: PathBuf,
@@ -83,16 +112,28 @@ pub struct RecordConfig {
     pub seal_age: Duration,
     /// How long a call waits for its decision to be durable before it is refused.
     pub commit_wait_max: Duration,
+    /// Whether an answer is withheld whose outcome the record does not have.
+    pub strict_outcomes: bool,
+    /// Small segments of a day at which they are joined; 0 joins none.
+    pub compact_segments: usize,
+    /// Which calls are kept; all if left out.
+    pub retain: Retain,
+    /// Bytes that the record may have; nine tenths of its disk if left out.
+    pub bytes_max: Option<u64>,
+    /// Bytes allocated ahead for what must be written on a full disk.
+    pub reserve_bytes: u64,
     /// The folder outside the record where checkpoints go too.
     pub anchor: Option<PathBuf>,
     /// The key that signs checkpoints; beside the record if left out.
     pub signing_key: Option<PathBuf>,
+    /// What encrypts what calls carry, in sealed files.
+    pub encryption: Encryption,
     /// Where the record does not reach back over a limit's window: false starts such limits full, true starts them empty.
     pub gaps_start_empty: bool,
 }
 
 /// One server behind Weir, served at `/<name>/mcp`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
     /// Its name: a path segment.
     pub name: String,
@@ -100,6 +141,8 @@ pub struct ServerConfig {
     pub upstream: UpstreamSpec,
     /// How its calls are to be read: dispatch, aliases, profile.
     pub resolver: ResolverSpec,
+    /// What the record keeps of its calls.
+    pub keeping: Keeping,
 }
 
 /// One caller's leave to use one server.
@@ -109,14 +152,16 @@ pub struct GrantConfig {
     pub name: String,
     /// The server it opens.
     pub server: String,
-    /// SHA-256 of its bearer token.
-    pub token_sha256: [u8; 32],
+    /// What opens it.
+    pub credential: Credential,
     /// Its policy; without one, everything is denied.
     pub policy: Option<PathBuf>,
+    /// Policies that are judged alongside and never enforced: each as the file names it, and where it is.
+    pub shadow: Vec<(String, PathBuf)>,
 }
 
 /// Bounds of everything, all with defaults that suit a small host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Largest request body.
     pub body_bytes_max: usize,
@@ -179,6 +224,29 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigProblems> {
         read::load(path, environment)
+    }
+
+    /// Reads a configuration from its text, with paths relative to where `path` would stand.
+    pub fn read(
+        text: &str,
+        path: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigProblems> {
+        read::read(text, path, environment)
+    }
+}
+
+impl Listen {
+    /// The names that this host answers to.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = vec![
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ];
+        names.push(self.address.ip().to_string());
+        names.extend(self.hosts.iter().cloned());
+        names
     }
 }
 

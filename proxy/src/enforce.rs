@@ -8,30 +8,36 @@
 //! Whatever happens on the way, one of three things holds at the end: the call was refused and the record says so, it was
 //! forwarded and the record said so before, or the record could not be written and nothing was forwarded.
 
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
-use weir_policy::{AskKind, Context, Decision, ENGINE, Micros, evaluate};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::OwnedSemaphorePermit;
+use weir_policy::{AskKind, Context, Decision, ENGINE, Micros};
 use weir_recorder::{Call, Outcome};
 
 use crate::enforce::call::Draft;
-use crate::enforce::carry::Carriage;
+use crate::enforce::carry::{Carriage, Passage};
 use crate::enforce::envelope::Envelope;
+use crate::enforce::hold::{Hold, Onward};
+use crate::enforce::kept::Kept;
 use crate::enforce::open_call::OpenCall;
-use crate::enforce::refusal::Refusal;
+use crate::enforce::question::Matter;
 use crate::gate::{Gate, Served};
-use crate::grants::Grant;
+use crate::grants::{Grant, Identity};
 use crate::leave::Leave;
-use crate::ledger::unrecorded;
+use crate::ledger::{Heard, Opinion, unrecorded};
+use crate::peer::Peer;
 use crate::sessions::Session;
 use crate::telemetry::CallDecided;
 
-pub(crate) use refusal::tell_suppressed;
-pub(crate) use reply::Body;
+pub(crate) use bare::exchange as bare;
+pub(crate) use refusal::{Refusal, refuse, tell_suppressed};
+pub(crate) use reply::{Body, failure};
+pub(crate) use turn::Turn;
 
 mod asked;
 mod bare;
@@ -39,29 +45,56 @@ mod call;
 mod carry;
 mod door;
 mod envelope;
+mod hold;
+mod kept;
+mod metadata;
+mod mirrored;
 mod open_call;
 mod outcome;
+mod question;
 mod read;
 mod refusal;
 mod reply;
+mod result;
 mod tap;
+mod turn;
 
 /// Who calls, and whom.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) grant: Arc<Grant>,
+    pub(crate) identity: Identity,
     pub(crate) server: Arc<Served>,
-    pub(crate) address: IpAddr,
+    pub(crate) peer: Arc<Peer>,
     /// The connection's address as text, for the record.
     pub(crate) address_text: Arc<str>,
     /// What the client's software calls itself on the HTTP level: tells clients of one address apart.
     pub(crate) agent: Arc<str>,
 }
 
+impl Caller {
+    /// Done when what the caller showed opens nothing any more: its access token expired, its certificate did or was taken back.
+    async fn lapsed(&self) {
+        let expired = async {
+            let Some(until) = self.identity.until else {
+                return std::future::pending().await;
+            };
+            while let Ok(left) = until.duration_since(SystemTime::now()) {
+                // Not in one go: a clock that steps is met half a minute later.
+                tokio::time::sleep(left.min(Duration::from_secs(30))).await;
+            }
+        };
+        tokio::select! {
+            () = expired => {}
+            () = self.peer.lapsed() => {}
+        }
+    }
+}
+
 /// Takes one request from its headers to its answer.
 pub(crate) async fn enforce(
     gate: &Arc<Gate>,
-    address: IpAddr,
+    peer: &Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
@@ -69,32 +102,81 @@ pub(crate) async fn enforce(
     // accept: is this host meant, by a page that may, at a path and with a method that mean something?
     let path = match door::open(gate, &head) {
         Ok(path) => path,
-        Err(closed) => return closed,
+        Err(shut) => {
+            read::drain(body).await;
+            return shut.answer(gate, peer, &head).await;
+        }
     };
 
     // authenticate
-    let caller = match door::authenticate(gate, address, path, &head) {
+    let caller = match door::authenticate(gate, peer, path, &head).await {
         Ok(caller) => caller,
-        Err(closed) => return closed,
+        Err(shut) => {
+            read::drain(body).await;
+            return shut.answer(gate, peer, &head).await;
+        }
     };
     if head.method != Method::POST {
-        return bare::exchange(gate, &caller, &head).await;
+        if !body.is_end_stream() {
+            let received_at = gate.ledger.clock().now();
+            let refusal = Refusal::StrayBody;
+            return refusal::refuse(gate, &caller, received_at, &Bytes::new(), refusal).await;
+        }
+        return bare(gate, &caller, &head).await;
     }
 
     // read
-    let Ok(mut place) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
+    let Ok(place) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
         let received_at = gate.ledger.clock().now();
         return refusal::refuse(gate, &caller, received_at, &Bytes::new(), Refusal::Busy).await;
     };
     let read = read::whole(gate, &head, body).await;
     let received_at = gate.ledger.clock().now();
-    let clock = Instant::now();
     let body = match read {
         Ok(body) => body,
         Err(refusal) => {
             return refusal::refuse(gate, &caller, received_at, &Bytes::new(), refusal).await;
         }
     };
+    let turn = Turn::of_none();
+    message(
+        gate,
+        Arrival {
+            caller,
+            head,
+            body,
+            received_at,
+            place,
+            turn,
+        },
+    )
+    .await
+}
+
+/// One whole message, whichever way it came.
+pub(crate) struct Arrival {
+    pub(crate) caller: Caller,
+    /// What HTTP says of it; where it came another way, what HTTP would have said.
+    pub(crate) head: Parts,
+    pub(crate) body: Bytes,
+    /// When it was complete.
+    pub(crate) received_at: Micros,
+    /// Its place among the requests under way.
+    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) turn: Turn,
+}
+
+/// The phases from `parse` on.
+pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body> {
+    let Arrival {
+        caller,
+        head,
+        body,
+        received_at,
+        mut place,
+        turn,
+    } = arrival;
+    let clock = Instant::now();
     let refuse = |refusal| refusal::refuse(gate, &caller, received_at, &body, refusal);
 
     // parse
@@ -136,15 +218,17 @@ pub(crate) async fn enforce(
         session: &session,
         body: &body,
     };
-    let carriage = |leave, open| Carriage {
-        leave,
+    let passage = || Passage {
         exchange: envelope.exchange(&head, &body, &caller, &session),
-        open: Some(open),
         caller: caller.clone(),
         session: session.clone(),
         accept: envelope.accept(),
         place,
+        turn,
     };
+    if let Some(request) = envelope.takes_back() {
+        hold::take_back(gate, &envelope::caller_key(&caller, &session), &request).await;
+    }
     let ask = match (ask, envelope.leave()) {
         (Some(ask), _) => ask,
         // No policy is asked about this message: it is written down, and passes without waiting for the disk.
@@ -159,33 +243,47 @@ pub(crate) async fn enforce(
                     clock,
                 );
                 drop(commit);
-                return carry::carry(gate, carriage(Leave::Pass(leave), open)).await;
+                let carriage = Carriage {
+                    leave: Leave::Pass(leave),
+                    open: Some(open),
+                    passage: passage(),
+                };
+                return carry::carry(gate, carriage).await;
             }
             Err(why) => {
                 gate.note_unrecorded(&caller, &why);
-                return reply::denied(&envelope, AskKind::Method, &unrecorded(), None);
+                return reply::denied(&envelope, AskKind::Method, &unrecorded(Some(&why)), None);
             }
         },
         // Policy was not asked and may not be passed over: closed.
-        (None, None) => return reply::denied(&envelope, AskKind::Method, &unrecorded(), None),
+        (None, None) => return reply::denied(&envelope, AskKind::Method, &unrecorded(None), None),
     };
 
     // resolve
     let judging = Instant::now();
     let resolver = &caller.server.resolver;
+    let (keeping, came) = (&caller.server.keeping, envelope.arguments());
+    let keep = |level| Kept::of(keeping, level, &ask, came, &gate.digest_key);
     let resolution = match resolver.resolve(&ask) {
         Ok(resolution) => resolution,
         Err(decision) => {
+            let kept = keep(keeping.audit.lowest());
             let call = Call {
                 resolver_digest: Some(caller.server.resolver_digest.as_str()),
-                ..draft.asked(&ask)
+                ..draft.asked(&ask, &kept.unresolved(came))
             };
             let recorded = gate.ledger.record(&decision, call);
             let decision = settle_denial(gate, &caller, recorded, decision).await;
-            gate.note_decided(&caller, &ask.wire_tool, &decision);
+            gate.note_decided(&caller, kept.name(&ask), &decision);
             return reply::denied(&envelope, ask.kind, &decision, Some(call_id));
         }
     };
+
+    // What the record keeps of it is settled before it is judged: limits count by nothing else.
+    let level = keeping.audit.level(&resolution);
+    let kept = keep(level);
+    let left = kept.left(&ask, came);
+    let written = kept.resolved(resolver, &resolution, came, left.as_ref());
 
     // evaluate
     let policy = caller.grant.policy.as_deref();
@@ -198,35 +296,44 @@ pub(crate) async fn enforce(
         client_version: session.client.version.as_deref().unwrap_or_default(),
         received_at,
     };
-    let evaluation = evaluate(policy, &resolution, &context);
+    let candidates = Heard::of(&resolution, written.resolution.as_ref(), &context);
+    let evaluation = candidates.evaluate(policy);
 
     // reserve: time, limits and place in the log, in one step under the ledger's mutex
-    let effective = call::effective_arguments(&resolution);
+    let effective = call::effective_arguments(&resolution, &written);
     let call = Call {
         effective_arguments: effective.as_deref(),
         policy_digest: caller.grant.policy_digest.as_deref(),
         resolver_digest: Some(caller.server.resolver_digest.as_str()),
         engine: Some(ENGINE),
         decide_ns: i32::try_from(judging.elapsed().as_nanos()).ok(),
-        ..draft.resolved(&ask, &resolution)
+        ..draft.resolved(&ask, &resolution, &written)
     };
+    let candidates = candidates.by(&caller.grant.candidates);
     let committing = Instant::now();
-    let decided = match gate.ledger.decide(evaluation, call) {
+    let mut asking = None;
+    let decided = gate
+        .ledger
+        .decide_or_hold(evaluation, candidates, call, |_| {
+            asking = Some(gate.approvals.place(&caller.grant.name)?);
+            Ok(())
+        });
+    let decided = match decided {
         Ok(decided) => decided,
         Err(why) => {
             gate.note_unrecorded(&caller, &why);
-            return reply::denied(&envelope, ask.kind, &unrecorded(), None);
+            return reply::denied(&envelope, ask.kind, &unrecorded(Some(&why)), None);
         }
     };
 
-    // approve: there is nobody to ask yet, and policy has denied what needs a person
-
     // commit
     let seq = decided.commit.seq();
+    let asked_at = (seq, decided.commit.at());
     let open = decided
         .decision
         .is_allow()
-        .then(|| OpenCall::new(gate, &caller, envelope.method(), seq, call_id, clock));
+        .then(|| OpenCall::new(gate, &caller, envelope.method(), seq, call_id, clock))
+        .map(|open| open.at_level(level));
     let permit = match decided.commit.wait().await {
         Ok(permit) => permit,
         Err(why) => {
@@ -234,11 +341,48 @@ pub(crate) async fn enforce(
                 open.void();
             }
             gate.note_unrecorded(&caller, &why);
-            return reply::denied(&envelope, ask.kind, &unrecorded(), Some(call_id));
+            return reply::denied(&envelope, ask.kind, &unrecorded(Some(&why)), Some(call_id));
         }
     };
     let last = resolution.readings.last();
     let tool = last.map_or(ask.wire_tool.as_ref(), |reading| &reading.tool);
+    let tool = written.name.unwrap_or(tool);
+    gate.note_opinions(&caller, &decided.opinions);
+
+    // approve: a person is asked once it is in the record that one is; the answer is an entry of its own, whose commit gives the
+    // permit
+    if let Some(place) = asking {
+        let matter = Matter {
+            gate,
+            caller: &caller,
+            envelope: &envelope,
+            session: &session,
+            ask: &ask,
+            risk: resolution.risk().as_str(),
+            tool,
+            effective_arguments: effective.as_deref(),
+            call_id,
+        };
+        let hold = Hold {
+            request: (
+                envelope::caller_key(&caller, &session),
+                envelope.request_key().unwrap_or_default(),
+            ),
+            progress_token: envelope.progress_token(),
+            takes_events: envelope::takes_events(&head.headers),
+            place,
+            onward: Onward {
+                question: Arc::new(matter.question(asked_at, &decided.decision)),
+                kind: ask.kind,
+                passage: passage(),
+                began: clock,
+                level,
+                told_tool: tool.to_owned(),
+            },
+            pending: decided.decision,
+        };
+        return hold.put(gate).await;
+    }
     gate.note_decided(&caller, tool, &decided.decision);
     let (Some(permit), Some(mut open)) = (permit, open) else {
         return reply::denied(&envelope, ask.kind, &decided.decision, Some(call_id));
@@ -246,7 +390,12 @@ pub(crate) async fn enforce(
     open.committed(committing);
 
     // forward, finish: the outcome goes to the journal, the answer to the caller
-    carry::carry(gate, carriage(Leave::Permit(permit), open)).await
+    let carriage = Carriage {
+        leave: Leave::Permit(permit),
+        open: Some(open),
+        passage: passage(),
+    };
+    carry::carry(gate, carriage).await
 }
 
 /// Waits for a denial's place in the record; what cannot be recorded is denied all the same, and says why.
@@ -264,29 +413,29 @@ async fn settle_denial(
         Ok(()) => decision,
         Err(why) => {
             gate.note_unrecorded(caller, &why);
-            unrecorded()
+            unrecorded(Some(&why))
         }
     }
 }
 
-/// The session this message belongs to: the one it names, else the one of its grant, address and client.
+/// The session this message belongs to: the one it names, else the one of its owner, address and client.
 fn find_session(gate: &Gate, caller: &Caller, envelope: &Envelope<'_>) -> Result<Session, Refusal> {
     let mut session = match envelope.session_id() {
         Some(id) => gate
             .sessions
-            .given(&caller.server.name, &caller.grant.name, id)
+            .given(&caller.server.name, &caller.identity.owner, id)
             .map_err(|_| Refusal::Session {
                 id: envelope.id().map(|id| id.raw.to_owned()),
             })?,
         None => gate
             .sessions
-            .derived(&caller.grant.name, caller.address, &caller.agent),
+            .derived(&caller.identity.owner, caller.peer.address, &caller.agent),
     };
     if let Some(client) = envelope.introduction() {
         if envelope.session_id().is_none() {
             gate.sessions.introduce(
-                &caller.grant.name,
-                caller.address,
+                &caller.identity.owner,
+                caller.peer.address,
                 &caller.agent,
                 client.clone(),
             );
@@ -308,6 +457,13 @@ impl Gate {
             verdict: decision.verdict.as_str(),
             reason: decision.reason.as_str(),
         });
+    }
+
+    fn note_opinions(&self, caller: &Caller, opinions: &[Opinion]) {
+        for opinion in opinions {
+            self.telemetry
+                .shadow(&caller.grant.name, &opinion.name, opinion.class);
+        }
     }
 
     fn note_unrecorded(&self, caller: &Caller, why: &weir_recorder::Unrecorded) {

@@ -3,17 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_policy::Resolver;
 use weir_recorder::{DigestKey, Recorder};
 
+use crate::approvals::Approvals;
 use crate::config::Limits;
 use crate::definitions::Definitions;
-use crate::grants::{Grants, Strangers};
+use crate::grants::Grants;
+use crate::keeping::Keeping;
 use crate::ledger::Ledger;
+use crate::oauth::Issuer;
+use crate::reload::Reloads;
+use crate::replica::ReplicaSlot;
 use crate::sessions::Sessions;
+use crate::strangers::Strangers;
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
 
@@ -22,17 +29,28 @@ pub(crate) struct Gate {
     pub(crate) limits: Limits,
     pub(crate) hosts: Hosts,
     pub(crate) servers: Vec<Arc<Served>>,
-    pub(crate) grants: Grants,
+    /// Those in force; the next request meets what a reload put here.
+    pub(crate) granted: ArcSwap<Grants>,
+    /// Whose access tokens open grants, if anybody's.
+    pub(crate) issuer: ArcSwapOption<Issuer>,
+    pub(crate) reloads: Reloads,
     pub(crate) strangers: Strangers,
     pub(crate) sessions: Sessions,
     pub(crate) ledger: Ledger,
     pub(crate) recorder: Recorder,
+    pub(crate) replica: ReplicaSlot,
     pub(crate) digest_key: DigestKey,
+    /// No answer goes out before its outcome is durable.
+    pub(crate) strict_outcomes: bool,
+    /// Calls that wait for a person.
+    pub(crate) approvals: Arc<Approvals>,
     pub(crate) telemetry: Telemetry,
     /// Requests under way.
     pub(crate) in_flight: Arc<Semaphore>,
     /// Streams that clients hold open.
     pub(crate) streams: Arc<Semaphore>,
+    /// Results that are on their way to a file.
+    pub(crate) spilling: Arc<Semaphore>,
     /// The tasks that carry calls to their servers.
     pub(crate) carriers: TaskTracker,
     /// The stop has begun: streams that wait for nothing in particular end.
@@ -48,6 +66,7 @@ pub(crate) struct Served {
     pub(crate) upstream: Upstream,
     pub(crate) resolver: Resolver,
     pub(crate) resolver_digest: String,
+    pub(crate) keeping: Keeping,
     pub(crate) definitions: Definitions,
 }
 
@@ -61,6 +80,15 @@ pub(crate) struct Hosts {
 impl Gate {
     pub(crate) fn server(&self, name: &str) -> Option<&Arc<Served>> {
         self.servers.iter().find(|server| *server.name == *name)
+    }
+
+    /// The grants in force.
+    pub(crate) fn grants(&self) -> Arc<Grants> {
+        self.granted.load_full()
+    }
+
+    pub(crate) fn put_in_force(&self, grants: Grants) {
+        self.granted.store(Arc::new(grants));
     }
 
     /// Requests under way, streams that wait for nothing in particular not counted.

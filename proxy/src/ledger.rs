@@ -7,16 +7,29 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use weir_policy::{Counters, Decision, Evaluation, Micros, Reason, Reservation, Verdict};
+use weir_policy::{
+    Counters, Decision, Evaluation, Judgement, Micros, Reason, Reservation, Verdict,
+};
 use weir_recorder::{
-    Call, Commit, Event, EventKind, Finish, LimitCount, Log, Recovered, Unrecorded,
+    Answer, Approval, Call, Commit, Event, EventKind, Finish, LimitCount, Log, Recovered,
+    Unrecorded,
 };
 
 pub use clock::{Clock, ClockStep};
 pub use fold::{Folded, Unfoldable};
+pub use heard::{Heard, Opinion};
+pub use rebuild::{Rebuild, Unrebuilt};
+pub use shadow::{Candidate, Listing};
+
+use overheard::Overheard;
+use shadow::Shadows;
 
 mod clock;
 mod fold;
+mod heard;
+mod overheard;
+mod rebuild;
+mod shadow;
 
 /// How counters are kept.
 #[derive(Debug, Clone)]
@@ -36,6 +49,9 @@ pub struct LedgerOptions {
 pub struct Ledger {
     clock: Clock,
     node: String,
+    counters_per_grant: usize,
+    /// The first place of this proxy's: calls before it have ended.
+    began: i64,
     books: Mutex<Books>,
 }
 
@@ -45,6 +61,9 @@ struct Books {
     log: Log,
     /// What the calls under way took, by their place in the log, so that it can be given back.
     taken: BTreeMap<i64, Reservation>,
+    shadows: Shadows,
+    /// What is kept for candidates that have yet to catch up with the log.
+    overheard: Option<Overheard>,
 }
 
 /// What became of a call in the step that decided it.
@@ -53,6 +72,8 @@ struct Books {
 pub struct Decided {
     /// The decision as it stands in the log.
     pub decision: Decision,
+    /// What candidates judged alongside say of it.
+    pub opinions: Vec<Opinion>,
     /// Wait for it before anything is forwarded or answered.
     pub commit: Commit,
 }
@@ -62,20 +83,25 @@ impl Ledger {
     pub fn open(
         options: &LedgerOptions,
         clock: Clock,
-        log: Log,
+        mut log: Log,
         recovered: &Recovered,
     ) -> Result<(Self, Folded), Unfoldable> {
         let mut counters = Counters::new(options.counters_per_grant);
         let folded = fold::fold(options, clock.now(), recovered, &mut counters)?;
+        let began = log.stamp(clock.now().0).seq;
         let books = Mutex::new(Books {
             counters,
             log,
             taken: BTreeMap::new(),
+            shadows: Shadows::default(),
+            overheard: None,
         });
         Ok((
             Self {
                 clock,
                 node: options.node.clone(),
+                counters_per_grant: options.counters_per_grant,
+                began,
                 books,
             },
             folded,
@@ -92,41 +118,123 @@ impl Ledger {
         &self.clock
     }
 
-    /// Settles an evaluated call and writes the decision down: time, limits and place in one step.
+    /// Settles an evaluated call and writes the decision down: time, limits and place in one step. Candidates judge it in the same
+    /// step, each with its own counters.
     ///
-    /// `call` holds everything but the decision. An error means that nothing was taken and nothing written: refuse the call.
+    /// `call` holds everything but the decision. An error means that nothing was taken and nothing written: refuse the call. Where
+    /// a person would have to be asked, nobody is: the call is denied.
     pub fn decide(
         &self,
         evaluation: Evaluation<'_>,
+        heard: Heard<'_, '_, '_>,
         call: Call<&str>,
+    ) -> Result<Decided, Unrecorded> {
+        self.decide_or_hold(evaluation, heard, call, |_| Err(NOBODY))
+    }
+
+    /// As [`Ledger::decide`]; where a person is to be asked, `ask` says whether that can be done, or why not. If so, the call is held:
+    /// it keeps what it took until [`Ledger::answer`].
+    pub fn decide_or_hold(
+        &self,
+        evaluation: Evaluation<'_>,
+        mut heard: Heard<'_, '_, '_>,
+        call: Call<&str>,
+        ask: impl FnOnce(&Decision) -> Result<(), &'static str>,
     ) -> Result<Decided, Unrecorded> {
         let mut books = self.books();
         let books = &mut *books;
         books.settle_voids()?;
         let stamp = books.log.stamp(self.clock.now().0);
-        let (seq, at) = (stamp.seq, Micros(stamp.decided_at));
-        let judgement = books.counters.settle(evaluation, at);
-        let counts = judgement
-            .reservation
+        let at = Micros(stamp.decided_at);
+        let of_others = books.shadows.hear_of_others(heard.grant());
+        let elsewhere = of_others.then(|| evaluation.clone());
+        let Judgement {
+            mut decision,
+            mut reservation,
+        } = books.counters.settle(evaluation, at);
+        let mut call = call;
+        if decision.is_pending() {
+            match ask(&decision) {
+                Ok(()) => {
+                    call.approval = Some(Approval {
+                        asked_at: at.0,
+                        ..Approval::default()
+                    });
+                }
+                Err(why) => {
+                    decision = decision.unapproved(Reason::ApprovalUnavailable, why);
+                    if let Some(taken) = reservation.take() {
+                        books.counters.give_back(&taken, at);
+                    }
+                }
+            }
+        }
+        let counts = reservation
             .as_ref()
             .map_or_else(Vec::new, |taken| books.counters.limit_counts(taken));
-        let commit = books
-            .log
-            .decide(stamp, &filled(call, &judgement.decision, &counts));
+        let beside = books
+            .shadows
+            .judge(&mut heard, &decision, elsewhere.as_ref(), at);
+        let call = Call {
+            shadow: beside.entries(),
+            ..filled(call, &decision, &counts)
+        };
+        let commit = books.log.decide(stamp, &call);
         if let Some(why) = commit.refused() {
             let why = why.clone();
-            if let Some(taken) = &judgement.reservation {
+            books.shadows.undo(&beside, at);
+            if let Some(taken) = &reservation {
                 books.counters.give_back(taken, at);
             }
             return Err(why);
         }
-        if let Some(taken) = judgement.reservation {
-            books.taken.insert(seq, taken);
+        if let Some(overheard) = &mut books.overheard {
+            overheard.decided(commit.seq(), at.0, &call);
+        }
+        let opinions = books.shadows.keep(commit.seq(), &decision, beside);
+        if let Some(taken) = reservation {
+            books.taken.insert(commit.seq(), taken);
         }
         Ok(Decided {
-            decision: judgement.decision,
+            decision,
+            opinions,
             commit,
         })
+    }
+
+    /// Writes down what came of a held call: one that may not pass gives back what it took, at the time of this entry. The permit
+    /// of one that may comes from the commit.
+    pub fn answer(
+        &self,
+        (call_seq, call_id): (i64, [u8; 16]),
+        decision: &Decision,
+        (by, answer): (Option<&str>, &str),
+    ) -> Commit {
+        let given_back = !decision.is_allow();
+        let answer = Answer {
+            verdict: verdict(decision),
+            reason: Some(decision.reason.as_str()),
+            message: message(decision),
+            by,
+            answer: Some(answer),
+            given_back,
+        };
+        let mut books = self.books();
+        let commit = books
+            .log
+            .answer(self.clock.now().0, (call_seq, call_id), &answer);
+        if commit.refused().is_none() && !given_back {
+            return commit;
+        }
+        if matches!(commit.refused(), Some(Unrecorded::NotOpen)) {
+            return commit;
+        }
+        let at = commit.refused().is_none().then(|| commit.at());
+        if let (Some(taken), Some(at)) = (books.taken.remove(&call_seq), at) {
+            books.counters.give_back(&taken, Micros(at));
+        }
+        books.unapproved_alongside(call_seq, at);
+        commit
     }
 
     /// Writes down a call on which no policy was asked: one that passes, or one that could not be read.
@@ -150,9 +258,11 @@ impl Ledger {
             return commit;
         }
         let taken = books.taken.remove(&call_seq);
-        if let Some(taken) = taken.filter(|_| finish.given_back && commit.refused().is_none()) {
-            books.counters.give_back(&taken, Micros(commit.at()));
+        let given_back = (finish.given_back && commit.refused().is_none()).then(|| commit.at());
+        if let (Some(taken), Some(at)) = (taken, given_back) {
+            books.counters.give_back(&taken, Micros(at));
         }
+        books.end_alongside(call_seq, given_back);
         commit
     }
 
@@ -200,8 +310,25 @@ impl Books {
             if let Some(taken) = self.taken.remove(seq) {
                 self.counters.give_back(&taken, Micros(void.at));
             }
+            self.end_alongside(*seq, Some(void.at));
         }
         Ok(())
+    }
+
+    /// Tells them that nobody approved a held call.
+    fn unapproved_alongside(&mut self, seq: i64, given_back: Option<i64>) {
+        self.shadows.unapproved(seq, given_back.map(Micros));
+        if let Some(overheard) = &mut self.overheard {
+            overheard.unapproved(seq, given_back);
+        }
+    }
+
+    /// Tells the candidates, those that judge and those that are being rebuilt, that a call ended or is void.
+    fn end_alongside(&mut self, seq: i64, given_back: Option<i64>) {
+        self.shadows.end(seq, given_back.map(Micros));
+        if let Some(overheard) = &mut self.overheard {
+            overheard.ended(seq, given_back);
+        }
     }
 }
 
@@ -216,25 +343,42 @@ fn filled<'c>(
         value: i64::try_from(count.value).unwrap_or(i64::MAX),
     };
     Call {
-        verdict: match decision.verdict {
-            Verdict::Allow => weir_recorder::Verdict::Allow,
-            Verdict::Deny => weir_recorder::Verdict::Deny,
-        },
+        verdict: verdict(decision),
         reason: Some(decision.reason.as_str()),
         rule: Some(&decision.rule),
-        message: (!decision.message.is_empty()).then_some(&*decision.message),
+        message: message(decision).filter(|_| !decision.is_pending()),
         limit_counts: counts.iter().map(count).collect(),
         ..call
     }
 }
 
+fn verdict(decision: &Decision) -> weir_recorder::Verdict {
+    match decision.verdict {
+        Verdict::Allow => weir_recorder::Verdict::Allow,
+        Verdict::Deny => weir_recorder::Verdict::Deny,
+    }
+}
+
+fn message(decision: &Decision) -> Option<&str> {
+    (!decision.message.is_empty()).then_some(&*decision.message)
+}
+
+/// Why nobody is asked where nobody can be.
+pub const NOBODY: &str = "Nobody can be asked here.";
+
 /// What a caller is told when the record cannot be written: refused, and not forwarded.
-pub fn unrecorded() -> Decision {
+pub fn unrecorded(why: Option<&Unrecorded>) -> Decision {
+    let message = match why {
+        Some(Unrecorded::DiskFull | Unrecorded::BudgetUsedUp { .. }) => {
+            "The record has no room for this call, so it was not forwarded."
+        }
+        _ => "This call could not be recorded, so it was not forwarded.",
+    };
     Decision {
         verdict: Verdict::Deny,
         reason: Reason::Unrecorded,
         rule: "(unrecorded)".into(),
-        message: "This call could not be recorded, so it was not forwarded.".into(),
+        message: message.into(),
         retry_after_ms: None,
     }
 }

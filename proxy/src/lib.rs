@@ -4,23 +4,35 @@
 //! `weir-policy`), never prints, and never reads the environment.
 
 mod admin;
+mod approvals;
+mod certificate;
 pub mod config;
 mod definitions;
 mod enforce;
 mod gate;
 mod grants;
+pub mod keeping;
 pub mod leave;
 pub mod ledger;
 mod listener;
 pub mod listing;
+mod oauth;
+mod peer;
+mod reload;
+mod replica;
 mod serve;
 mod sessions;
 pub mod sse;
+mod strangers;
 mod telemetry;
 mod tls;
 pub mod upstream;
+mod wrap;
 
 pub use config::{Config, ConfigProblems};
 pub use ledger::{Clock, Ledger, LedgerOptions};
+pub use reload::{Reloaded, Reloader};
+pub use replica::{ReplicaHealth, ReplicaSlot};
 pub use serve::{Fault, Ready, ServeError, Serving, serve, serve_on};
-pub use tls::local_ca;
+pub use tls::{ClientIdentity, client_identity, local_ca};
+pub use wrap::{WrapEnd, Wrapping, wrap};

@@ -1,6 +1,7 @@
 //! The phase `accept`: TCP connections become TLS streams, within limits, and each request on them goes to the gate.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,13 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::enforce::enforce;
 use crate::gate::Gate;
+use crate::peer::Peer;
+use crate::strangers::TurnedAway;
+use crate::tls::Presented;
 
 /// Requests that one HTTP/2 connection may have open.
 const STREAMS_PER_CONNECTION: u32 = 128;
@@ -26,7 +29,7 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 pub(crate) async fn listen(
     gate: Arc<Gate>,
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    tls: Arc<Presented>,
     drain: Duration,
 ) {
     let places = Arc::new(Semaphore::new(gate.limits.connections_max));
@@ -52,10 +55,9 @@ pub(crate) async fn listen(
             continue;
         };
         let gate = Arc::clone(&gate);
-        let (acceptor, server, watcher) =
-            (acceptor.clone(), Arc::clone(&server), graceful.watcher());
+        let (tls, server, watcher) = (Arc::clone(&tls), Arc::clone(&server), graceful.watcher());
         tokio::spawn(async move {
-            connection(gate, stream, peer, &acceptor, &server, watcher, place).await;
+            connection(gate, stream, peer, &tls, &server, watcher, place).await;
         });
     }
     drop(listener);
@@ -72,7 +74,7 @@ async fn connection(
     gate: Arc<Gate>,
     stream: TcpStream,
     peer: SocketAddr,
-    acceptor: &TlsAcceptor,
+    tls: &Arc<Presented>,
     server: &Protocols,
     watcher: Watcher,
     place: OwnedSemaphorePermit,
@@ -80,32 +82,58 @@ async fn connection(
     // Small answers go out at once; a socket that cannot do this still works.
     drop(stream.set_nodelay(true));
     let handshake =
-        tokio::time::timeout(gate.limits.handshake_timeout, acceptor.accept(stream)).await;
+        tokio::time::timeout(gate.limits.handshake_timeout, tls.acceptor().accept(stream)).await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "a TLS handshake failed");
+            if is_about_its_certificate(&error) {
+                gate.note_stranger(peer.ip(), TurnedAway::Certificate);
+                return gate.telemetry.connection_refused("client_certificate");
+            }
             return gate.telemetry.connection_refused("tls");
         }
         Err(_) => return gate.telemetry.connection_refused("handshake_timeout"),
     };
-    let address = peer.ip();
+    let chain = stream.get_ref().1.peer_certificates();
+    let end = Arc::new(Peer::new(peer.ip(), chain, tls));
     let protocol = server.of(&stream);
+    let told = Arc::clone(&gate);
     let service = service_fn(move |request| {
-        let gate = Arc::clone(&gate);
-        async move { Ok::<_, Infallible>(enforce(&gate, address, request).await) }
+        let (gate, end) = (Arc::clone(&gate), Arc::clone(&end));
+        async move { Ok::<_, Infallible>(enforce(&gate, &end, request).await) }
     });
-    let end = watcher
+    let ended = watcher
         .watch(
             protocol
                 .serve_connection(TokioIo::new(stream), service)
                 .into_owned(),
         )
         .await;
-    if let Err(error) = end {
+    if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended early");
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse)
+        {
+            told.telemetry.connection_refused("http");
+            told.note_stranger(peer.ip(), TurnedAway::NoRequest);
+        }
     }
     drop(place);
+}
+
+/// Whether a handshake failed since the client's certificate is missing or not good.
+fn is_about_its_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(
+        inner,
+        Some(
+            rustls::Error::InvalidCertificate(_)
+                | rustls::Error::NoCertificatesPresented
+                | rustls::Error::InvalidCertRevocationList(_)
+        )
+    )
 }
 
 /// HTTP/1.1 and HTTP/2, each with its limits; TLS has settled which of them a connection speaks.

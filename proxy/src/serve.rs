@@ -7,26 +7,39 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_recorder::{Disk, Durability, Event, EventKind, RecordOptions, Recorder, Storage};
+use weir_recorder::{
+    Disk, Durability, Event, EventKind, RecordError, RecordOptions, Recorder, Storage,
+};
 
-use crate::config::{Config, RecordConfig};
+use crate::approvals::Approvals;
+use crate::config::{Config, Encryption, RecordConfig};
 use crate::enforce::tell_suppressed;
-use crate::gate::{Gate, Hosts};
-use crate::grants::Strangers;
+use crate::gate::{Gate, Hosts, Served};
+use crate::grants::Grants;
 use crate::ledger::{Clock, Ledger, LedgerOptions};
+use crate::oauth::Issuer;
+use crate::reload::{Reloader, Reloads};
+use crate::replica::ReplicaSlot;
 use crate::sessions::Sessions;
+use crate::strangers::Strangers;
 use crate::telemetry::Telemetry;
-use crate::{admin, listener, tls};
+use crate::tls::{Presented, Tls};
+use crate::{admin, listener};
 
 pub use error::{Fault, ServeError};
 
 mod error;
-mod load;
+pub(crate) mod load;
+
+/// Results that may be on their way to a file at once.
+const SPILLING_MAX: usize = 8;
+/// How long the end of connections and children may take.
+const SERVERS_END_MAX: Duration = Duration::from_secs(5);
 
 /// What is known once the proxy can be used.
 #[derive(Debug, Clone)]
@@ -39,6 +52,12 @@ pub struct Ready {
     pub ca_pem_path: Option<PathBuf>,
     /// This proxy's name in the record.
     pub node: String,
+    /// The record, for whoever ships a copy of it. It is closed when the proxy has stopped; what is sealed can be shipped still.
+    pub recorder: Recorder,
+    /// Where whoever ships says how that fares.
+    pub replica: ReplicaSlot,
+    /// Puts another configuration in force.
+    pub reloader: Reloader,
     /// The servers' names, in the configuration's order; each is at `https://<address>/<name>/mcp`.
     pub servers: Vec<String>,
 }
@@ -85,31 +104,92 @@ async fn run(
         return Err(ServeError::NoServer);
     }
     // Everything that can be wrong is found before the record is touched and before anybody can connect.
-    let tls = tls::prepare(&config.listen, &config.state)?;
+    let tls = Tls::prepare(&config)?;
     let grants = load::grants(&config)?;
     let servers = load::servers(&config).await?;
+    let issuer = load::issuer(&config).await?;
     let listening = bind(config.listen.address).await?;
     let admin = match config.admin {
         Some(address) => Some(bind(address).await?),
         None => None,
     };
 
-    let (recorder, log, recovered) = blocking({
-        let options = record_options(&config.record);
-        move || Recorder::open(options, storage)
-    })
-    .await??;
+    let gate = open(&config, storage, grants, servers, issuer).await?;
+
+    let address = local_address(&listening, config.listen.address)?;
+    let admin_address = admin
+        .as_ref()
+        .map(|admin| local_address(admin, address))
+        .transpose()?;
+    let drain = gate.limits.drain_timeout;
+    let ca_pem_path = tls.ca_pem_path().map(ToOwned::to_owned);
+    let tls = Arc::new(Presented::new(tls));
+    let accepting = tokio::spawn(listener::listen(
+        Arc::clone(&gate),
+        listening,
+        Arc::clone(&tls),
+        drain,
+    ));
+    let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
+    let administering = admin.map(|admin| tokio::spawn(admin::listen(Arc::clone(&gate), admin)));
+    ready(Ready {
+        address,
+        admin_address,
+        ca_pem_path,
+        node: gate.ledger.node().to_owned(),
+        recorder: gate.recorder.clone(),
+        replica: gate.replica.clone(),
+        reloader: Reloader::new(&gate, &tls, config.clone()),
+        servers: config
+            .servers
+            .iter()
+            .map(|server| server.name.clone())
+            .collect(),
+    });
+
+    shutdown.await;
+
+    // The stop: no new connections.
+    tracing::info!("stopping");
+    gate.stopping.cancel();
+    drop(accepting.await);
+    let housekeeping = async {
+        drop(housekeeping.await);
+        if let Some(administering) = administering {
+            administering.abort();
+        }
+    };
+    close(&gate, drain, SERVERS_END_MAX, housekeeping).await
+}
+
+/// The record opened, the counters rebuilt, and everything a call will meet: from here on it can be judged.
+pub(crate) async fn open(
+    config: &Config,
+    storage: Arc<dyn Storage>,
+    grants: Grants,
+    servers: Vec<Arc<Served>>,
+    issuer: Option<Arc<Issuer>>,
+) -> Result<Arc<Gate>, ServeError> {
     let windows = grants
         .0
         .iter()
         .filter_map(|grant| grant.policy.as_ref()?.longest_window());
+    let longest_window = windows.max();
+    let (recorder, log, recovered) = blocking({
+        let mut options = record_options(&config.record, &*storage)?;
+        // Retention leaves what the counters are rebuilt from.
+        options.retain.window = grants.window();
+        move || Recorder::open(options, storage)
+    })
+    .await??;
     let options = LedgerOptions {
         node: recorder.node().to_owned(),
         counters_per_grant: config.limits.counters_per_grant,
-        longest_window: windows.max(),
+        longest_window,
         gaps_start_empty: config.record.gaps_start_empty,
     };
     load::keep(&recorder, &grants, &servers)?;
+    load::warn_of_hidden_amounts(&grants, &servers);
     let clock = Clock::system(recovered.last_decided_at);
     let (ledger, folded) =
         blocking(move || Ledger::open(&options, clock, log, &recovered)).await??;
@@ -120,57 +200,45 @@ async fn run(
     );
 
     let gate = Arc::new(Gate {
-        hosts: hosts(&config),
+        hosts: hosts(config),
         servers,
-        grants,
+        granted: ArcSwap::from_pointee(grants),
+        issuer: ArcSwapOption::from(issuer),
+        reloads: Reloads::default(),
         strangers: Strangers::default(),
         sessions: Sessions::new(config.limits.sessions_max),
         digest_key: recorder.digest_key().clone(),
+        strict_outcomes: config.record.strict_outcomes,
         ledger,
         recorder,
+        replica: ReplicaSlot::default(),
+        approvals: Approvals::new(config.approvals.clone(), load::approvers(config)),
         telemetry: Telemetry::new(),
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         streams: Arc::new(Semaphore::new(config.limits.sessions_max)),
+        spilling: Arc::new(Semaphore::new(SPILLING_MAX)),
         carriers: TaskTracker::new(),
         stopping: CancellationToken::new(),
         giving_up: CancellationToken::new(),
         limits: config.limits.clone(),
     });
     load::tell(&gate, folded);
+    let listings = gate.grants().listings();
+    let rebuild = gate
+        .ledger
+        .begin_candidates(listings, gate.recorder.reader());
+    load::judge_alongside(&gate, rebuild).await;
+    Ok(gate)
+}
 
-    let address = local_address(&listening, config.listen.address)?;
-    let admin_address = admin
-        .as_ref()
-        .map(|admin| local_address(admin, address))
-        .transpose()?;
-    let drain = gate.limits.drain_timeout;
-    let accepting = tokio::spawn(listener::listen(
-        Arc::clone(&gate),
-        listening,
-        TlsAcceptor::from(tls.server),
-        drain,
-    ));
-    let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
-    let administering = admin.map(|admin| tokio::spawn(admin::listen(Arc::clone(&gate), admin)));
-    ready(Ready {
-        address,
-        admin_address,
-        ca_pem_path: tls.ca_pem_path,
-        node: gate.ledger.node().to_owned(),
-        servers: config
-            .servers
-            .iter()
-            .map(|server| server.name.clone())
-            .collect(),
-    });
-
-    shutdown.await;
-
-    // The stop: no new connections; calls under way are finished, within bounds; then nobody can write any more, and the
-    // record is sealed.
-    tracing::info!("stopping");
-    gate.stopping.cancel();
-    drop(accepting.await);
+/// The good end, once nothing new arrives: calls under way are finished, within bounds; then nobody can write any more, and
+/// the record is sealed.
+pub(crate) async fn close(
+    gate: &Arc<Gate>,
+    drain: Duration,
+    servers_end_max: Duration,
+    housekeeping: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
     gate.carriers.close();
     if tokio::time::timeout(drain, gate.carriers.wait())
         .await
@@ -180,13 +248,11 @@ async fn run(
         drop(tokio::time::timeout(Duration::from_secs(1), gate.carriers.wait()).await);
     }
     for server in &gate.servers {
-        server.upstream.close(Duration::from_secs(5)).await;
+        server.upstream.close(servers_end_max).await;
     }
-    drop(housekeeping.await);
-    if let Some(administering) = administering {
-        administering.abort();
-    }
-    tell_suppressed(&gate);
+    housekeeping.await;
+    tell_suppressed(gate);
+    gate.tell_last_strangers();
     drop(gate.ledger.event(&Event::of(EventKind::Stop)));
     let recorder = gate.recorder.clone();
     blocking(move || recorder.close()).await??;
@@ -194,7 +260,7 @@ async fn run(
 }
 
 /// Once a second: clock steps, and refusals that were counted.
-async fn keep_house(gate: Arc<Gate>) {
+pub(crate) async fn keep_house(gate: Arc<Gate>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
@@ -205,13 +271,17 @@ async fn keep_house(gate: Arc<Gate>) {
                     tracing::warn!(microseconds = step.by, adopted = step.adopted, "the wall clock stepped");
                 }
                 tell_suppressed(&gate);
+                gate.tell_strangers();
             }
         }
     }
 }
 
-fn record_options(record: &RecordConfig) -> RecordOptions {
-    RecordOptions {
+fn record_options(
+    record: &RecordConfig,
+    storage: &dyn Storage,
+) -> Result<RecordOptions, RecordError> {
+    Ok(RecordOptions {
         node: record.node.clone(),
         durability: record
             .interval
@@ -219,22 +289,21 @@ fn record_options(record: &RecordConfig) -> RecordOptions {
         seal_rows: record.seal_rows,
         seal_age: record.seal_age,
         commit_wait_max: record.commit_wait_max,
+        compact_segments: record.compact_segments,
+        retain: record.retain,
+        bytes_max: record.bytes_max,
+        reserve_bytes: record.reserve_bytes,
         anchor: record.anchor.clone(),
         signing_key: record.signing_key.clone(),
+        keys: record.encryption.keys(storage)?,
+        seal_in_the_clear: record.encryption == Encryption::Off,
         ..RecordOptions::new(&record.path)
-    }
+    })
 }
 
 fn hosts(config: &Config) -> Hosts {
-    let mut names = vec![
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
-    names.push(config.listen.address.ip().to_string());
-    names.extend(config.listen.hosts.iter().cloned());
     Hosts {
-        names,
+        names: config.listen.names(),
         origins: config.listen.origins.clone(),
     }
 }
@@ -252,7 +321,7 @@ fn local_address(listener: &TcpListener, address: SocketAddr) -> Result<SocketAd
 }
 
 /// Runs what waits for the disk on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ServeError> {
     tokio::task::spawn_blocking(work)

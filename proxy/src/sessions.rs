@@ -1,8 +1,9 @@
-//! Sessions: the protocol's own where it has them, else what one grant sends from one address and client until 30
+//! Sessions: the protocol's own where it has them, else what one caller sends from one address and client until 30
 //! minutes of silence.
 //!
-//! A session is never proof of identity: the protocol's ids are bound to the grant that opened them, and everyone else
-//! gets the same answer as for an id that never was.
+//! A session is never proof of identity: the protocol's ids are bound to the owner that opened them (a grant, and with it the
+//! subject of the certificate or access token that opened it), and everyone else gets the same answer as for an id that
+//! never was.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -46,7 +47,7 @@ enum Key {
     Given { server: Arc<str>, id: Arc<str> },
     /// Where there is none.
     Derived {
-        grant: Arc<str>,
+        owner: Arc<str>,
         address: IpAddr,
         agent: Arc<str>,
     },
@@ -54,12 +55,12 @@ enum Key {
 
 #[derive(Debug)]
 struct Entry {
-    grant: Arc<str>,
+    owner: Arc<str>,
     session: Session,
     seen: Instant,
 }
 
-/// The session id names no session of this grant.
+/// The session id names no session of this owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoSuchSession;
 
@@ -71,11 +72,11 @@ impl Sessions {
         }
     }
 
-    /// The session that this grant opened under this id.
+    /// The session that this owner opened under this id.
     pub(crate) fn given(
         &self,
         server: &Arc<str>,
-        grant: &Arc<str>,
+        owner: &Arc<str>,
         id: &str,
     ) -> Result<Session, NoSuchSession> {
         let key = Key::Given {
@@ -85,16 +86,16 @@ impl Sessions {
         let mut known = self.known();
         let entry = known
             .get_mut(&key)
-            .filter(|entry| entry.grant == *grant)
+            .filter(|entry| entry.owner == *owner)
             .ok_or(NoSuchSession)?;
         entry.seen = Instant::now();
         Ok(entry.session.clone())
     }
 
-    /// The session of a caller that has no id: the one of its grant, address and client, until it has been silent.
-    pub(crate) fn derived(&self, grant: &Arc<str>, address: IpAddr, agent: &str) -> Session {
+    /// The session of a caller that has no id: the one of its owner, address and client, until it has been silent.
+    pub(crate) fn derived(&self, owner: &Arc<str>, address: IpAddr, agent: &str) -> Session {
         let key = Key::Derived {
-            grant: Arc::clone(grant),
+            owner: Arc::clone(owner),
             address,
             agent: Arc::from(agent),
         };
@@ -114,7 +115,7 @@ impl Sessions {
         known.insert(
             key,
             Entry {
-                grant: Arc::clone(grant),
+                owner: Arc::clone(owner),
                 session: session.clone(),
                 seen: now,
             },
@@ -122,11 +123,11 @@ impl Sessions {
         session
     }
 
-    /// Binds the id that a server gave to the grant that asked for it. An id that another grant holds stays with that one.
+    /// Binds the id that a server gave to the owner that asked for it. An id that another one holds stays with that one.
     pub(crate) fn bind(
         &self,
         server: &Arc<str>,
-        grant: &Arc<str>,
+        owner: &Arc<str>,
         id: &str,
         client: Client,
     ) -> Result<(), NoSuchSession> {
@@ -137,14 +138,14 @@ impl Sessions {
         };
         let now = Instant::now();
         let mut known = self.known();
-        if known.get(&key).is_some_and(|entry| entry.grant != *grant) {
+        if known.get(&key).is_some_and(|entry| entry.owner != *owner) {
             return Err(NoSuchSession);
         }
         self.make_room(&mut known, now);
         known.insert(
             key,
             Entry {
-                grant: Arc::clone(grant),
+                owner: Arc::clone(owner),
                 session: Session { id, client },
                 seen: now,
             },
@@ -153,9 +154,9 @@ impl Sessions {
     }
 
     /// Remembers who speaks in a derived session, for the calls that follow.
-    pub(crate) fn introduce(&self, grant: &Arc<str>, address: IpAddr, agent: &str, client: Client) {
+    pub(crate) fn introduce(&self, owner: &Arc<str>, address: IpAddr, agent: &str, client: Client) {
         let key = Key::Derived {
-            grant: Arc::clone(grant),
+            owner: Arc::clone(owner),
             address,
             agent: Arc::from(agent),
         };

@@ -38,17 +38,23 @@ impl Event {
         Some(joined.into())
     }
 
+    /// The last `event` line of the event, if it has one: its type.
+    pub fn name(&self) -> Option<&[u8]> {
+        self.values(b"event").last()
+    }
+
     /// The last `id` line of the event, if it has one.
     pub fn id(&self) -> Option<&[u8]> {
         self.values(b"id").last()
     }
 
-    /// The same event with other data: its `event`, `id` and `retry` lines and comments stay.
+    /// The same event with other data: its `event`, `id` and `retry` lines and comments stay. A line that begins with a byte order
+    /// mark means nothing where it is, and would be read if it came to stand first in the stream.
     #[must_use]
     pub fn with_data(&self, json: &[u8]) -> Self {
         let kept: Vec<&[u8]> = self
             .lines()
-            .filter(|line| !line.is_empty() && field(line).0 != b"data")
+            .filter(|line| !line.is_empty() && !line.starts_with(BOM) && field(line).0 != b"data")
             .collect();
         Self::written(&kept, json)
     }
@@ -328,6 +334,16 @@ mod tests {
             event.with_data(b"{\"n\":1}").raw,
             b"id: 7\nevent: message\nretry: 3\ndata: {\"n\":1}\n\n".as_slice()
         );
+    }
+
+    /// Found by `fuzz/run events`.
+    #[test]
+    fn a_mark_inside_an_event_does_not_come_to_stand_first() {
+        let mut splitter = Splitter::new(100);
+        splitter.push(b"data: 1\n\xef\xbb\xbfdata: 2\nid: 7\n\n");
+        let event = splitter.next_event().unwrap().unwrap();
+        let (data, _) = read([&event.with_data(b"{}").raw]);
+        assert_eq!(data, [b"{}"]);
     }
 
     #[test]

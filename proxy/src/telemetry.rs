@@ -15,6 +15,9 @@ use metrics_exporter_prometheus::{
 /// Tools that may become a label; later ones are `other`.
 const TOOLS_MAX: usize = 256;
 
+/// Candidates that may become a label; later ones are `other`.
+const CANDIDATES_MAX: usize = 64;
+
 /// From a tenth of a millisecond to five minutes.
 const BUCKETS: [f64; 14] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0,
@@ -26,8 +29,12 @@ const HERE: Metadata<'static> = Metadata::new("weir_proxy", Level::INFO, Some("w
 pub(crate) struct Telemetry {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    tools: Mutex<HashSet<String>>,
+    tools: Names,
+    candidates: Names,
 }
+
+/// Names that have become labels, up to so many.
+struct Names(Mutex<HashSet<String>>, usize);
 
 /// A call that was decided.
 pub(crate) struct CallDecided<'a> {
@@ -55,10 +62,16 @@ impl Telemetry {
             Some(Unit::Seconds),
             SharedString::const_str("From the complete request to the complete answer."),
         );
+        recorder.describe_histogram(
+            APPROVAL_WAIT.into(),
+            Some(Unit::Seconds),
+            SharedString::const_str("From the question to a person to its answer."),
+        );
         Self {
             recorder,
             handle,
-            tools: Mutex::default(),
+            tools: Names(Mutex::default(), TOOLS_MAX),
+            candidates: Names(Mutex::default(), CANDIDATES_MAX),
         }
     }
 
@@ -69,7 +82,7 @@ impl Telemetry {
     }
 
     pub(crate) fn decided(&self, call: &CallDecided<'_>) {
-        let tool = self.tool_label(call.tool);
+        let tool = self.tools.label(call.tool);
         self.count(
             CALLS,
             vec![
@@ -78,6 +91,20 @@ impl Telemetry {
                 label("tool", &tool),
                 Label::from_static_parts("verdict", call.verdict),
                 Label::from_static_parts("reason", call.reason),
+            ],
+            1,
+        );
+    }
+
+    /// What a candidate would have made of a call, in the words of replay.
+    pub(crate) fn shadow(&self, grant: &str, candidate: &str, class: &'static str) {
+        let candidate = self.candidates.label(candidate);
+        self.count(
+            SHADOW,
+            vec![
+                label("grant", grant),
+                label("candidate", &candidate),
+                Label::from_static_parts("class", class),
             ],
             1,
         );
@@ -99,6 +126,15 @@ impl Telemetry {
             .recorder
             .register_histogram(&Key::from_parts(DURATION, labels), &HERE);
         histogram.record(took.as_secs_f64());
+    }
+
+    /// A held call was answered, or its time ran out, or its caller left; so long after it was asked.
+    pub(crate) fn answered(&self, answer: &'static str, waited: Duration) {
+        let labels = vec![Label::from_static_parts("answer", answer)];
+        self.count(APPROVALS, labels.clone(), 1);
+        self.recorder
+            .register_histogram(&Key::from_parts(APPROVAL_WAIT, labels), &HERE)
+            .record(waited.as_secs_f64());
     }
 
     /// A message that was refused before any policy was asked.
@@ -123,8 +159,20 @@ impl Telemetry {
         self.count(UNRECORDED, vec![label("server", server)], 1);
     }
 
-    pub(crate) fn unauthenticated(&self) {
-        self.count(STRANGERS, Vec::new(), 1);
+    /// A result that its audit level keeps and that was not: too long, or the disk did not take it.
+    pub(crate) fn result_not_kept(&self, server: &str) {
+        self.count(RESULTS_NOT_KEPT, vec![label("server", server)], 1);
+    }
+
+    /// A changed configuration that came into force, or did not.
+    pub(crate) fn reloaded(&self, result: &'static str) {
+        self.count(RELOADS, vec![Label::from_static_parts("result", result)], 1);
+    }
+
+    /// A request, or a handshake, that opened no grant.
+    pub(crate) fn unauthenticated(&self, why: &'static str) {
+        let labels = vec![Label::from_static_parts("reason", why)];
+        self.count(STRANGERS, labels, 1);
     }
 
     /// A connection that ended before its first request, by phase and cause.
@@ -147,13 +195,16 @@ impl Telemetry {
             .register_counter(&Key::from_parts(name, labels), &HERE)
             .increment(by);
     }
+}
 
-    fn tool_label(&self, tool: &str) -> String {
-        let mut tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
-        if tools.contains(tool)
-            || (tools.len() < TOOLS_MAX && tool.len() <= 128 && tools.insert(tool.to_owned()))
+impl Names {
+    fn label(&self, name: &str) -> String {
+        let Self(names, most) = self;
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(name)
+            || (names.len() < *most && name.len() <= 128 && names.insert(name.to_owned()))
         {
-            tool.to_owned()
+            name.to_owned()
         } else {
             "other".to_owned()
         }
@@ -167,15 +218,33 @@ impl std::fmt::Debug for Telemetry {
 }
 
 const CALLS: &str = "weir_calls_total";
+const SHADOW: &str = "weir_shadow_calls_total";
 const REFUSED: &str = "weir_refusals_total";
 const SUPPRESSED: &str = "weir_suppressed_total";
 const UNRECORDED: &str = "weir_unrecorded_total";
+const RESULTS_NOT_KEPT: &str = "weir_results_not_kept_total";
+const RELOADS: &str = "weir_reloads_total";
 const STRANGERS: &str = "weir_unauthenticated_total";
 const TURNED_AWAY: &str = "weir_connections_refused_total";
 const DURATION: &str = "mcp_server_operation_duration_seconds";
 
-const DESCRIPTIONS: [(&str, &str); 6] = [
+const APPROVALS: &str = "weir_approvals_total";
+const APPROVAL_WAIT: &str = "weir_approval_wait_seconds";
+
+const DESCRIPTIONS: [(&str, &str); 10] = [
+    (
+        APPROVALS,
+        "Held calls by what became of them: `approved`, `approval_denied`, `approval_timeout`, `approval_withdrawn`, `approval_stopped`.",
+    ),
+    (
+        RELOADS,
+        "Changed configurations that came into force (`ok`), or did not (`refused`).",
+    ),
     (CALLS, "Calls decided."),
+    (
+        SHADOW,
+        "Calls by what a candidate judged alongside would have made of them: `same`, `newly_denied`, `newly_allowed`, `newly_held`.",
+    ),
     (
         REFUSED,
         "Messages refused because they could be read in two ways, or not at all.",
@@ -185,7 +254,14 @@ const DESCRIPTIONS: [(&str, &str); 6] = [
         UNRECORDED,
         "Calls refused because their decision could not be made durable.",
     ),
-    (STRANGERS, "Requests without a valid token."),
+    (
+        RESULTS_NOT_KEPT,
+        "Results of which only length and digest were recorded although more was asked for.",
+    ),
+    (
+        STRANGERS,
+        "Requests and handshakes that opened no grant, by what was wrong with what they showed.",
+    ),
     (
         TURNED_AWAY,
         "Connections closed before their first request.",

@@ -1,4 +1,4 @@
-//! What stands behind Weir: one MCP server, reached over HTTP(S) or over a child's stdio.
+//! What stands behind Weir: one MCP server, reached over HTTP(S) in one of its two forms, or over a child's stdio.
 //!
 //! [`Upstream::forward`] is the only way out of this crate towards a server, and it takes a [`Leave`] by value:
 //! either a permit, which only a durable decision can make, or a pass for a message that no policy judges.
@@ -17,14 +17,16 @@ use futures_util::stream::BoxStream;
 use crate::leave::Leave;
 use crate::sse::Event;
 
+pub use self::duplex::DuplexUpstream;
+pub(crate) use self::duplex::line;
+pub(crate) use self::http::Connector;
 pub use self::http::HttpUpstream;
-pub use self::stdio::StdioUpstream;
 
+mod duplex;
 mod http;
-mod stdio;
 
 /// How one server is reached; made by the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamSpec {
     /// The server's name in `weir.toml`.
     pub server: Arc<str>,
@@ -32,12 +34,14 @@ pub struct UpstreamSpec {
     pub transport: Transport,
     /// Headers added to every request (HTTP only): the upstream's own credential.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whom one peer serves; nothing is shared over [`Transport::Http`].
+    pub sharing: Sharing,
     /// Bounds of every exchange with it.
     pub limits: UpstreamLimits,
 }
 
-/// Where a server is.
-#[derive(Debug, Clone)]
+/// Where a server is. Shown without what may hold a secret: queries of addresses and values of the environment.
+#[derive(Clone, PartialEq)]
 pub enum Transport {
     /// An MCP endpoint over HTTP or HTTPS.
     Http {
@@ -55,10 +59,57 @@ pub enum Transport {
         /// Its working directory; the configuration file's folder unless given.
         directory: PathBuf,
     },
+    /// The transport of 2024-11-05 over HTTP or HTTPS: a stream of events, and an address to post to that it names.
+    Sse {
+        /// Where the stream is.
+        url: ::http::Uri,
+        /// Certificates to trust instead of the platform's (PEM file).
+        ca: Option<PathBuf>,
+    },
+}
+
+/// Whom one peer serves: a child process, or a stream of [`Transport::Sse`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// One session, or one caller where the protocol has none.
+    Session,
+    /// All sessions and callers of one grant.
+    Grant,
+    /// The one client there is, from [`Upstream::begin`] on: as if it had started a child itself, so the child's stderr is ours.
+    Sole,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { url, ca } => f
+                .debug_struct("Http")
+                .field("host", &url.host())
+                .field("path", &url.path())
+                .field("ca", ca)
+                .finish(),
+            Self::Stdio {
+                command,
+                environment,
+                directory,
+            } => f
+                .debug_struct("Stdio")
+                .field("program", &command.first())
+                .field("environment", &environment.keys())
+                .field("directory", directory)
+                .finish(),
+            Self::Sse { url, ca } => f
+                .debug_struct("Sse")
+                .field("host", &url.host())
+                .field("path", &url.path())
+                .field("ca", ca)
+                .finish(),
+        }
+    }
 }
 
 /// Bounds of an exchange with an upstream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// TCP and TLS to the upstream, or the start of the child.
     pub connect_timeout: Duration,
@@ -70,7 +121,7 @@ pub struct UpstreamLimits {
     pub answer_bytes_max: usize,
     /// Requests under way at once; more are refused with [`Cause::Busy`].
     pub in_flight_max: usize,
-    /// Children alive at once (stdio with one child per session).
+    /// Children, or streams, alive at once where each session has its own.
     pub children_max: usize,
 }
 
@@ -94,6 +145,8 @@ pub struct Exchange {
     pub era: Era,
     /// The client's `Mcp-Session-Id`, already checked to belong to the grant.
     pub session: Option<Arc<str>>,
+    /// The grant that it comes under.
+    pub grant: Arc<str>,
     /// Who shares state with whom where the protocol has no session: one value per (grant, session column).
     pub caller: Arc<str>,
 }
@@ -182,6 +235,8 @@ pub enum Cause {
     BadAnswer,
     /// Too many requests under way.
     Busy,
+    /// The client asked for its end.
+    Cancelled,
 }
 
 impl Cause {
@@ -191,6 +246,7 @@ impl Cause {
             Self::Unreachable | Self::Busy => "unreachable",
             Self::Timeout => "timeout",
             Self::Broken | Self::BadAnswer => "http_error",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -203,6 +259,7 @@ impl fmt::Display for Cause {
             Self::Broken => "the server broke off",
             Self::BadAnswer => "the server's answer cannot be used",
             Self::Busy => "too many calls to this server are under way",
+            Self::Cancelled => "the client cancelled the call",
         })
     }
 }
@@ -232,8 +289,8 @@ pub struct ConnectError {
 pub enum Upstream {
     /// Over HTTP or HTTPS.
     Http(Arc<HttpUpstream>),
-    /// A child process.
-    Stdio(Arc<StdioUpstream>),
+    /// Over a line of its own in each direction: a child process, or a stream.
+    Duplex(Arc<DuplexUpstream>),
 }
 
 impl Upstream {
@@ -241,8 +298,8 @@ impl Upstream {
     pub async fn connect(spec: &UpstreamSpec) -> Result<Self, ConnectError> {
         match &spec.transport {
             Transport::Http { .. } => Ok(Self::Http(Arc::new(HttpUpstream::connect(spec).await?))),
-            Transport::Stdio { .. } => {
-                Ok(Self::Stdio(Arc::new(StdioUpstream::connect(spec).await?)))
+            Transport::Stdio { .. } | Transport::Sse { .. } => {
+                Ok(Self::Duplex(Arc::new(DuplexUpstream::connect(spec).await?)))
             }
         }
     }
@@ -253,7 +310,23 @@ impl Upstream {
     pub async fn forward(&self, leave: Leave, exchange: Exchange) -> Result<Answer, ForwardError> {
         match self {
             Self::Http(upstream) => upstream.forward(leave, exchange).await,
-            Self::Stdio(upstream) => upstream.forward(leave, exchange).await,
+            Self::Duplex(upstream) => upstream.forward(leave, exchange).await,
+        }
+    }
+
+    /// Starts what serves the one client there is ([`Sharing::Sole`]); nothing is to be started elsewhere.
+    pub fn begin(&self) -> Result<(), ConnectError> {
+        match self {
+            Self::Http(_) => Ok(()),
+            Self::Duplex(upstream) => upstream.begin(),
+        }
+    }
+
+    /// Done when that has ended, with how.
+    pub async fn ended(&self) -> String {
+        match self {
+            Self::Http(_) => std::future::pending().await,
+            Self::Duplex(upstream) => upstream.ended().await,
         }
     }
 
@@ -262,7 +335,7 @@ impl Upstream {
     pub async fn close(&self, deadline: Duration) {
         match self {
             Self::Http(upstream) => upstream.close(deadline).await,
-            Self::Stdio(upstream) => upstream.close(deadline).await,
+            Self::Duplex(upstream) => upstream.close(deadline).await,
         }
     }
 }

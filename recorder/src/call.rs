@@ -123,12 +123,59 @@ pub struct Approval<S = Arc<str>> {
     pub asked_at: i64,
     /// When it was answered.
     pub answered_at: Option<i64>,
-    /// Where the answer stands in the log.
+    /// Where the answer stands in the log; none as long as there is none.
     pub answer_seq: Option<i64>,
     /// Who answered.
     pub by: Option<S>,
     /// What was answered.
     pub answer: Option<S>,
+}
+
+/// What came of the question whether a held call may pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer<S = Arc<str>> {
+    /// Allow: the call may be forwarded once this is durable.
+    pub verdict: Verdict,
+    /// Code of the verdict, from now on that of the call.
+    pub reason: Option<S>,
+    /// The text given to the caller.
+    pub message: Option<S>,
+    /// The person who answered; none where the time ran out, the caller left, or the proxy stopped.
+    pub by: Option<S>,
+    /// What was answered.
+    pub answer: Option<S>,
+    /// The reservation was returned with it: a call that may not pass reached nobody.
+    pub given_back: bool,
+}
+
+/// The reason of a call that waits for a person: it is denied until an [`Answer`] says otherwise.
+pub const PENDING: &str = "approval_pending";
+
+/// What a decision leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing: the call was refused.
+    Refused,
+    /// How the call ends.
+    Admitted,
+    /// Whether the call may pass.
+    Held,
+}
+
+impl<S: AsRef<str>> Call<S> {
+    pub(crate) fn standing(&self) -> Standing {
+        match self.verdict {
+            Verdict::Allow => Standing::Admitted,
+            Verdict::Deny if self.is_held() => Standing::Held,
+            Verdict::Deny => Standing::Refused,
+        }
+    }
+
+    /// Whether it waits for an answer.
+    pub fn is_held(&self) -> bool {
+        let reason = self.reason.as_ref().map(AsRef::as_ref);
+        self.verdict == Verdict::Deny && reason == Some(PENDING)
+    }
 }
 
 /// The value of one counter after a call was counted.

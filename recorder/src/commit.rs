@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use crate::Verdict;
 
-/// Leave to forward one call: its decision is `allow`, and it is durable.
+/// Leave to forward one call: its decision is `allow`, or a person's answer is, and it is durable.
 ///
 /// Nothing but [`Commit::wait`] makes one, it cannot be copied, and forwarding takes it by value: no call is forwarded
 /// without a record, and none twice on one record (invariant I2).
@@ -63,7 +63,7 @@ impl Commit {
         self.at
     }
 
-    /// Waits until the entry is durable; a permit comes back only for a decision whose verdict is `allow`.
+    /// Waits until the entry is durable; a permit comes back only for a decision or an answer whose verdict is `allow`.
     ///
     /// Takes at most `commit_wait_max`: what is not durable by then is refused and will be void.
     pub async fn wait(self) -> Result<Option<Permit>, Unrecorded> {
@@ -109,6 +109,23 @@ impl Commit {
         }
     }
 
+    /// The answer by which a held call may pass.
+    pub(crate) fn answer(
+        (seq, at): (i64, i64),
+        (call_seq, call_id): (i64, [u8; 16]),
+        receiver: oneshot::Receiver<Result<(), Unrecorded>>,
+    ) -> Self {
+        Self {
+            seq,
+            at,
+            permit: Some(Permit {
+                seq: call_seq,
+                call_id,
+            }),
+            durable: Durable::Pending(receiver),
+        }
+    }
+
     pub(crate) fn entry(
         seq: i64,
         at: i64,
@@ -145,10 +162,19 @@ pub enum Unrecorded {
     /// More waits for the disk than may.
     #[error("too much is waiting for the disk")]
     QueueFull,
-    /// The stamp is not the next place in the log: another entry came between.
-    #[error("the stamp is not the next place in the log")]
+    /// The record's disk is full, and its reserve given up.
+    #[error("the disk of the record is full")]
+    DiskFull,
+    /// The record's files have all the bytes that they may have.
+    #[error("the record has used up its {bytes_max} bytes")]
+    BudgetUsedUp {
+        /// How many that are.
+        bytes_max: u64,
+    },
+    /// Another decision, an end or a void came between the stamp and the decision.
+    #[error("the log went on since the decision was stamped")]
     StaleStamp,
-    /// The outcome is of no open call: it was refused, has ended, or was never decided here.
+    /// The outcome or the answer is of no open call: it was refused, has ended or been answered, or was never decided here.
     #[error("the call is not open")]
     NotOpen,
     /// The approval names an answer, which only an entry of its own can give.

@@ -1,4 +1,7 @@
-//! The commit thread: takes everything that waits, writes it at once, syncs once, and answers all.
+//! The commit thread: takes everything that waits, writes it at once, syncs once, and has all answered.
+//!
+//! Between two syncs it does as little as it can. Where more waits already, answering is left to a thread of its own, since waking
+//! a few hundred callers takes as long as the sync did.
 //!
 //! A write or sync that fails poisons its file: whatever was not confirmed may or may not be on the disk, and a second sync
 //! could report success over lost pages. So the file is never written or synced again. A new one begins with everything that was
@@ -9,13 +12,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender};
 use std::thread;
 
-use crate::entry::{Entry, EntryWrite, Header, entry_frame, file_head};
+use crate::budget::Budget;
+use crate::entry::{Entry, EntryWrite, Header, append_entry, file_head};
 use crate::evidence::Durable;
 use crate::journal::JournalFile;
 use crate::layout::Layout;
 use crate::log::Void;
-use crate::queue::{Healed, Healing, Mode, Queue, Sealed, Work};
-use crate::sealer::{Job, Spare};
+use crate::queue::{
+    Ack, Batch, Entering, Healed, Healing, Mode, Queue, Sealed, Settled, Work, answer,
+};
+use crate::sealer::Job;
+use crate::spare::Spare;
 use crate::{Durability, Event, EventKind, Storage, Unrecorded};
 
 /// What commit threads share, one after another.
@@ -27,16 +34,23 @@ pub(crate) struct Committer {
     pub(crate) node: Arc<str>,
     pub(crate) sealer: Sender<Job>,
     pub(crate) leaves: SyncSender<Durable>,
+    pub(crate) answers: SyncSender<Answers>,
     pub(crate) spare: Arc<Spare>,
+    pub(crate) budget: Arc<Budget>,
     /// Hears when the last thread ended in good order.
     pub(crate) closed: Sender<Result<(), Unrecorded>>,
 }
 
+/// Who is to hear that it is done, by batch.
+pub(crate) type Answers = Vec<Vec<Option<Ack>>>;
+
+/// So many callers are woken on the commit thread itself: sooner than another thread would be.
+const ANSWERED_HERE: usize = 8;
+
 /// What tells of a fault.
 #[derive(Debug)]
 struct Told {
-    /// Frames, with their places.
-    entries: Vec<(i64, Vec<u8>)>,
+    entries: Arc<Batch>,
     /// How many refused decisions they count.
     refused: u64,
 }
@@ -68,15 +82,15 @@ impl Committer {
     fn run(&self, mut journal: JournalFile, mut generation: u64) {
         loop {
             let result = match self.queue.work(generation) {
-                Work::Write { bytes, count } => self.write(&mut journal, generation, &bytes, count),
-                Work::Sync => journal
-                    .sync()
-                    .map(|()| self.tell(self.queue.confirm(generation, 0, true), None)),
+                Work::Write(batch) => self.write(&mut journal, generation, &batch),
+                Work::Sync => self.sync(&mut journal, generation),
                 Work::Turn => self.turn(&mut journal, generation),
                 Work::Close => return self.end(generation),
                 Work::Leave => return,
             };
             let Err(error) = result else { continue };
+            // Before anything is taken again: what is written from here on is what must be.
+            self.budget.take_up(&error, &self.queue);
             let why = Unrecorded::Storage(error.to_string());
             // Someone else may have given the file up already: then the next `work` says so.
             let Some(next) = self.queue.fault(generation, &why) else {
@@ -94,16 +108,56 @@ impl Committer {
         &self,
         journal: &mut JournalFile,
         generation: u64,
-        bytes: &[u8],
-        count: usize,
+        batch: &Batch,
     ) -> std::io::Result<()> {
-        journal.append(bytes)?;
+        journal.append(batch.bytes())?;
         let durable = self.queue.options.durability == Durability::Sync;
         if durable {
             journal.sync()?;
         }
-        self.tell(self.queue.confirm(generation, count, durable), None);
+        let Some(settled) = self.queue.confirm(generation, 1, durable) else {
+            return Ok(());
+        };
+        self.settle(settled);
+        self.look_ahead(journal);
+        let used_up = journal.used() + batch.bytes().len() as u64 > journal.room();
+        if used_up && self.spare.room() > journal.room() {
+            self.turn(journal, generation)?;
+        }
         Ok(())
+    }
+
+    /// Makes durable what was only handed over.
+    fn sync(&self, journal: &mut JournalFile, generation: u64) -> std::io::Result<()> {
+        journal.sync()?;
+        if let Some(settled) = self.queue.confirm(generation, 0, true) {
+            self.settle(settled);
+        }
+        Ok(())
+    }
+
+    /// Has the next file made before this one is full, and the larger the sooner it fills.
+    fn look_ahead(&self, journal: &JournalFile) {
+        let options = &self.queue.options;
+        let fills = journal.used() > journal.room() / 2;
+        let room = if fills { options.journal_room_bytes } else { 0 };
+        let room = room.max(options.journal_ahead_bytes);
+        // What is made ahead must not be what uses the room up.
+        if self.budget.fits(room) {
+            self.spare.want(room);
+        }
+    }
+
+    /// Answers those for whom it is done, and has leaves made of what is durable.
+    fn settle(&self, settled: Settled) {
+        if settled.more && settled.answers() > ANSWERED_HERE {
+            if let Err(unsent) = self.answers.send(settled.acks) {
+                answer(unsent.0);
+            }
+        } else {
+            answer(settled.acks);
+        }
+        self.tell(settled.durable, None);
     }
 
     /// Goes over to a new file, and gives the old one to the sealer.
@@ -154,7 +208,7 @@ impl Committer {
         let spare = if ahead > 0 { self.spare.take() } else { None };
         let mut journal = match spare {
             Some(spare) => spare,
-            None => self.prepare(ahead)?,
+            None => self.make(ahead)?,
         };
         let begins = self.queue.first_waiting();
         journal.append(&self.head(journal.number, begins)?)?;
@@ -162,13 +216,15 @@ impl Committer {
         Ok(journal)
     }
 
-    fn prepare(&self, ahead: u64) -> std::io::Result<JournalFile> {
+    /// A file with this room.
+    pub(crate) fn make(&self, room: u64) -> std::io::Result<JournalFile> {
+        let step = self.queue.options.journal_ahead_bytes.min(room);
         JournalFile::prepare(
             &*self.storage,
             &self.layout,
             &self.node,
             self.queue.take_number(),
-            ahead,
+            (room, step),
         )
     }
 
@@ -189,7 +245,10 @@ impl Committer {
         loop {
             match self.attempt(generation, &healing, &mut told) {
                 Ok(journal) => return journal,
-                Err(error) => tracing::warn!(%error, "the record still cannot be written"),
+                Err(error) => {
+                    self.budget.take_up(&error, &self.queue);
+                    tracing::warn!(%error, "the record still cannot be written");
+                }
             }
             if !self.queue.pause(generation) {
                 return None;
@@ -206,10 +265,10 @@ impl Committer {
     ) -> std::io::Result<Option<JournalFile>> {
         let mut journal = match self.spare.take() {
             Some(spare) => spare,
-            None => self.prepare(self.queue.options.journal_ahead_bytes)?,
+            None => self.make(self.queue.options.journal_ahead_bytes)?,
         };
         match self.rewrite(&mut journal, generation, healing, told) {
-            Ok(Some((count, told))) => Ok(self.healed(journal, generation, healing, count, told)),
+            Ok(Some(told)) => Ok(self.healed(journal, generation, healing, told)),
             Ok(None) => {
                 journal.discard(&*self.storage);
                 Ok(None)
@@ -221,14 +280,14 @@ impl Committer {
         }
     }
 
-    /// Writes into a new file what was given up and what tells of it; the first, as a number of entries, and the second.
+    /// Writes into a new file what was given up and what tells of it; the latter comes back.
     fn rewrite<'t>(
         &self,
         journal: &mut JournalFile,
         generation: u64,
         healing: &Healing,
         told: &'t mut Option<Told>,
-    ) -> std::io::Result<Option<(usize, &'t Told)>> {
+    ) -> std::io::Result<Option<&'t Told>> {
         let (waiting, last_at) = self.queue.first_waiting();
         let first = healing
             .void
@@ -241,12 +300,12 @@ impl Committer {
             Some(told) => told,
             None => told.insert(self.told(healing)?),
         };
-        let Some((entries, count)) = self.queue.take_all(generation, &told.entries) else {
+        let Some(entries) = self.queue.take_all(generation, &told.entries) else {
             return Ok(None);
         };
         journal.append(&entries)?;
         journal.sync()?;
-        Ok(Some((count, told)))
+        Ok(Some(told))
     }
 
     fn healed(
@@ -254,17 +313,19 @@ impl Committer {
         journal: JournalFile,
         generation: u64,
         healing: &Healing,
-        count: usize,
         told: &Told,
     ) -> Option<JournalFile> {
         let healed = Healed {
             number: journal.number,
-            count,
             refused: told.refused,
         };
-        let (poisoned, mut frames) = self.queue.healed(generation, healed, healing.clone())?;
-        frames.extend(told.entries.iter().map(|(_, frame)| frame.clone()));
-        self.tell(frames, healing.void.as_ref().map(|(_, void)| void.clone()));
+        let (poisoned, mut settled) = self.queue.healed(generation, healed, healing.clone())?;
+        answer(settled.acks);
+        settled.durable.push(Arc::clone(&told.entries));
+        self.tell(
+            settled.durable,
+            healing.void.as_ref().map(|(_, void)| void.clone()),
+        );
         tracing::info!("the record can be written again");
         self.to_sealer(Job::Seal {
             number: poisoned.number,
@@ -285,13 +346,20 @@ impl Committer {
             };
             (why, state.refused)
         };
-        let mut entries: Vec<EntryWrite<'_, &str>> = Vec::new();
+        let mut entries = Batch::default();
+        let mut add = |seq, entry: EntryWrite<'_, &str>| {
+            entries.append(seq, Entering::Event, |bytes| append_entry(&entry, bytes))
+        };
+        let mut fits = true;
         if let Some((seq, void)) = &healing.void {
-            entries.push(Entry::Void {
-                seq: *seq,
-                at: void.at,
-                seqs: void.seqs.clone(),
-            });
+            fits &= add(
+                *seq,
+                Entry::Void {
+                    seq: *seq,
+                    at: void.at,
+                    seqs: void.seqs.clone(),
+                },
+            );
         }
         let count = Some(i64::try_from(refused).unwrap_or(i64::MAX));
         let event = Event {
@@ -299,26 +367,26 @@ impl Committer {
             text: Some(why.as_str()),
             ..Event::of(EventKind::StorageFault)
         };
-        entries.push(Entry::Event {
-            seq: healing.event_seq,
-            at: healing.at,
-            event: &event,
-        });
-        let seqs = healing.void.iter().map(|(seq, _)| *seq);
-        let framed = |(seq, entry)| {
-            let unfit = || std::io::Error::other("the void entry does not fit");
-            Ok((seq, entry_frame(entry).ok_or_else(unfit)?))
-        };
-        let entries = seqs.chain([healing.event_seq]).zip(&entries).map(framed);
+        fits &= add(
+            healing.event_seq,
+            Entry::Event {
+                seq: healing.event_seq,
+                at: healing.at,
+                event: &event,
+            },
+        );
+        if !fits {
+            return Err(std::io::Error::other("the void entry does not fit"));
+        }
         Ok(Told {
-            entries: entries.collect::<std::io::Result<_>>()?,
+            entries: Arc::new(entries),
             refused,
         })
     }
 
     /// These entries are durable: they become leaves.
-    fn tell(&self, frames: Vec<Vec<u8>>, void: Option<Void>) {
-        if !frames.is_empty() && self.leaves.send(Durable { frames, void }).is_err() {
+    fn tell(&self, batches: Vec<Arc<Batch>>, void: Option<Void>) {
+        if !batches.is_empty() && self.leaves.send(Durable { batches, void }).is_err() {
             tracing::error!("the evidence is no longer kept; nothing more will be sealed");
         }
     }

@@ -5,9 +5,10 @@
 //! other an [`Entry`], in the postcard format. Files are zeroed ahead, so a length of zero is the end; so is any frame whose
 //! checksum is wrong, because entries become durable by prefix and nothing behind such a frame was ever acknowledged.
 
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 
-use crate::{Call, Event, Finish};
+use crate::{Answer, Call, Event, Finish};
 
 /// Format version of journal files.
 pub(crate) const JOURNAL_VERSION: u32 = 1;
@@ -18,9 +19,6 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 const MAGIC: &[u8; 8] = b"weirjrnl";
 /// Bytes of a frame in front of its payload.
 pub(crate) const FRAME_HEAD: usize = 8;
-
-/// Most entries fit into this without growing.
-const USUAL_BYTES: usize = 768;
 
 /// What a journal file begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +35,9 @@ pub(crate) struct Header {
 
 /// One entry: generic over what it carries, so that it is written by reference and read back borrowed.
 ///
-/// The order of the variants is part of the format; new ones go to the end (`answered` will be the next).
+/// The order of the variants is part of the format; new ones go to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Entry<C, F, E> {
+pub(crate) enum Entry<C, F, E, A> {
     /// A call was decided.
     Decided { seq: i64, at: i64, call: C },
     /// A call ended.
@@ -53,13 +51,21 @@ pub(crate) enum Entry<C, F, E> {
     Void { seq: i64, at: i64, seqs: Vec<i64> },
     /// Something else happened.
     Event { seq: i64, at: i64, event: E },
+    /// Whether a held call may pass was answered.
+    Answered {
+        seq: i64,
+        at: i64,
+        call_seq: i64,
+        answer: A,
+    },
 }
 
 /// An entry read from a journal.
-pub(crate) type EntryRead<'a> = Entry<Call<&'a str>, Finish<&'a str>, Event<&'a str>>;
+pub(crate) type EntryRead<'a> =
+    Entry<Call<&'a str>, Finish<&'a str>, Event<&'a str>, Answer<&'a str>>;
 
 /// An entry about to be written.
-pub(crate) type EntryWrite<'a, S> = Entry<&'a Call<S>, &'a Finish<S>, &'a Event<S>>;
+pub(crate) type EntryWrite<'a, S> = Entry<&'a Call<S>, &'a Finish<S>, &'a Event<S>, &'a Answer<S>>;
 
 /// Kind, place and time of an entry, read without the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +82,7 @@ pub(crate) enum Kind {
     Finished { call_seq: i64 },
     Void,
     Event,
+    Answered { call_seq: i64 },
 }
 
 impl Head {
@@ -90,6 +97,9 @@ impl Head {
             },
             2 => Kind::Void,
             3 => Kind::Event,
+            4 => Kind::Answered {
+                call_seq: postcard::take_from_bytes::<i64>(rest).ok()?.0,
+            },
             _ => return None,
         };
         Some(Self { kind, seq, at })
@@ -101,41 +111,74 @@ pub(crate) fn read_entry(payload: &[u8]) -> Option<EntryRead<'_>> {
     postcard::from_bytes(payload).ok()
 }
 
-/// The frame of an entry; none if it is too large.
-pub(crate) fn entry_frame<S: Serialize>(entry: &EntryWrite<'_, S>) -> Option<Vec<u8>> {
-    frame(entry)
+/// Appends the frame of an entry. False if it is too large: then the bytes are as they were.
+#[must_use]
+pub(crate) fn append_entry<S: Serialize>(entry: &EntryWrite<'_, S>, bytes: &mut Vec<u8>) -> bool {
+    append_frame(entry, bytes)
 }
 
-/// The frame of an entry that was read from another file.
-pub(crate) fn payload_frame(payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0; FRAME_HEAD];
+/// Appends the frame of an entry that was read from another file.
+pub(crate) fn append_payload(payload: &[u8], bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    bytes.resize(start + FRAME_HEAD, 0);
     bytes.extend_from_slice(payload);
-    seal_frame(&mut bytes);
-    bytes
+    seal_frame(bytes, start);
 }
 
 /// The first bytes of a file.
 pub(crate) fn file_head(header: &Header) -> Option<Vec<u8>> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend(JOURNAL_VERSION.to_le_bytes());
-    bytes.extend(frame(header)?);
-    Some(bytes)
+    append_frame(header, &mut bytes).then_some(bytes)
 }
 
-fn frame(value: &impl Serialize) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    bytes.resize(FRAME_HEAD, 0);
-    let mut bytes = postcard::to_extend(value, bytes).ok()?;
-    if bytes.len() - FRAME_HEAD > PAYLOAD_BYTES_MAX {
-        return None;
+fn append_frame(value: &impl Serialize, bytes: &mut Vec<u8>) -> bool {
+    let start = bytes.len();
+    bytes.resize(start + FRAME_HEAD, 0);
+    let end = bytes.len() + PAYLOAD_BYTES_MAX;
+    let fits = postcard::serialize_with_flavor(value, Tail { bytes, end }).is_ok();
+    if fits {
+        seal_frame(bytes, start);
+    } else {
+        bytes.truncate(start);
     }
-    seal_frame(&mut bytes);
-    Some(bytes)
+    fits
 }
 
-/// Fills in length and checksum in front of a payload.
-fn seal_frame(bytes: &mut [u8]) {
-    let (head, payload) = bytes.split_at_mut(FRAME_HEAD);
+/// The end of a buffer, where a value is written, up to a bound.
+struct Tail<'b> {
+    bytes: &'b mut Vec<u8>,
+    end: usize,
+}
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.bytes.len() + bytes.len() > self.end {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Fills in length and checksum in front of the payload of the frame that begins here.
+fn seal_frame(bytes: &mut [u8], start: usize) {
+    let Some((head, payload)) = bytes
+        .get_mut(start..)
+        .and_then(|frame| frame.split_at_mut_checked(FRAME_HEAD))
+    else {
+        return;
+    };
     let (size, sum) = head.split_at_mut(4);
     size.copy_from_slice(&(payload.len() as u32).to_le_bytes());
     sum.copy_from_slice(&checksum(size, payload).to_le_bytes());
@@ -191,7 +234,9 @@ pub(crate) struct Frames<'a> {
 impl Frames<'_> {
     /// Whether anything but zeros is left: the tail was torn.
     pub(crate) fn is_torn(&self) -> bool {
-        self.rest.iter().any(|byte| *byte != 0)
+        // By the block: a loop that may stop at every byte takes one byte at a time, and the room that is left is megabytes.
+        let is_used = |block: &[u8]| block.iter().fold(0_u8, |used, byte| used | byte) != 0;
+        self.rest.chunks(4096).any(is_used)
     }
 }
 
@@ -248,6 +293,11 @@ mod tests {
             text: Some("hello"),
             ..Event::of(EventKind::Start)
         };
+        let answer = Answer {
+            verdict: Verdict::Allow,
+            by: Some("anna"),
+            ..Answer::default()
+        };
         for entry in [
             Entry::Decided {
                 seq: 7,
@@ -270,8 +320,14 @@ mod tests {
                 at: 103,
                 event: &event,
             },
+            Entry::Answered {
+                seq: 11,
+                at: 104,
+                call_seq: 7,
+                answer: &answer,
+            },
         ] {
-            bytes.extend(entry_frame(&entry).unwrap());
+            assert!(append_entry(&entry, &mut bytes));
             ends.push(bytes.len());
         }
         (bytes, ends)
@@ -308,6 +364,9 @@ mod tests {
         assert!(
             matches!(&entries[3], Entry::Event { seq: 10, event, .. } if event.text == Some("hello"))
         );
+        assert!(
+            matches!(&entries[4], Entry::Answered { seq: 11, call_seq: 7, answer, .. } if answer.by == Some("anna"))
+        );
     }
 
     #[test]
@@ -324,12 +383,13 @@ mod tests {
                 Kind::Decided,
                 Kind::Finished { call_seq: 7 },
                 Kind::Void,
-                Kind::Event
+                Kind::Event,
+                Kind::Answered { call_seq: 7 },
             ]
         );
         assert_eq!(
             heads.iter().map(|h| h.at).collect::<Vec<_>>(),
-            [100, 101, 102, 103]
+            [100, 101, 102, 103, 104]
         );
     }
 

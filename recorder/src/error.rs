@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::rows::Unreadable;
+use crate::{KeyFault, RecordKeysError};
+
 /// The record cannot be opened, read or sealed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,6 +60,50 @@ pub enum RecordError {
         /// The name that was asked for.
         asked: String,
     },
+    /// The file system cannot exchange two folders in one step.
+    #[error(
+        "`{}` cannot be compacted: its file system cannot exchange two folders in one step (ext4, xfs, btrfs, tmpfs and APFS can)",
+        path.display()
+    )]
+    NoExchange {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A column is encrypted, and cannot be decrypted.
+    #[error("the column `{column}` of `{}` is encrypted: {fault}", path.display())]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Why it is not.
+        fault: KeyFault,
+    },
+    /// A result kept in a file is encrypted, and cannot be decrypted.
+    #[error("the result `{digest}` is encrypted: {fault}")]
+    EncryptedResult {
+        /// The digest of the file.
+        digest: String,
+        /// Why it is not.
+        fault: KeyFault,
+    },
+    /// The record is encrypted, and what comes next would not be.
+    #[error(
+        "the record `{}` is sealed with the record key `{key_id}`, and without record keys its next rows would be sealed in the clear",
+        path.display()
+    )]
+    KeysWanted {
+        /// The record's folder.
+        path: PathBuf,
+        /// The key that was in use last.
+        key_id: String,
+    },
+    /// Something is to be encrypted, and this build cannot.
+    #[error("this build encrypts nothing: it lacks the feature `encryption`")]
+    NotBuilt,
+    /// Record keys cannot be taken.
+    #[error(transparent)]
+    Keys(#[from] RecordKeysError),
     /// A node's name cannot stand in a file name.
     #[error(
         "`{0}` cannot name a node: use 1 to 64 letters, digits, `.`, `_` or `-`, beginning with a letter or digit"
@@ -96,6 +143,13 @@ pub enum RecordError {
     Closed,
 }
 
+impl From<Unreadable> for RecordError {
+    fn from(_: Unreadable) -> Self {
+        let what = "a value that no column can hold".to_owned();
+        Self::Arrow(arrow::error::ArrowError::InvalidArgumentError(what))
+    }
+}
+
 impl RecordError {
     /// An I/O error with what was attempted.
     pub(crate) fn io(
@@ -110,8 +164,26 @@ impl RecordError {
         }
     }
 
-    /// Whether a file that had been listed was gone when it was opened.
-    pub(crate) fn is_vanished(&self) -> bool {
+    /// What the file system said, if it refused.
+    pub(crate) fn of_io(&self) -> Option<&io::Error> {
+        if let Self::Io { source, .. } = self {
+            Some(source)
+        } else {
+            None
+        }
+    }
+
+    /// Whether record keys, or others, would help.
+    pub fn lacks_keys(&self) -> bool {
+        matches!(
+            self,
+            Self::Encrypted { .. } | Self::EncryptedResult { .. } | Self::KeysWanted { .. }
+        )
+    }
+
+    /// Whether a file that had been listed was gone when it was opened: files were joined or removed meanwhile, and whoever looks
+    /// again finds their rows.
+    pub fn is_vanished(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }

@@ -80,5 +80,7 @@ words! {
         KeyRotation = "key_rotation",
         /// A server said for the first time, or anew, what a tool is.
         ToolDefinition = "tool_definition",
+        /// A candidate began to be judged alongside the calls of a grant, or no longer is.
+        Shadow = "shadow",
     }
 }

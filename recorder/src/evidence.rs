@@ -6,7 +6,7 @@
 //! load, and a copy of it goes to the anchor. [`verify`](crate::verify()) rebuilds the same leaves from the rows.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,20 +22,24 @@ pub(crate) mod key;
 mod keyfile;
 pub(crate) mod leaf;
 pub(crate) mod merkle;
+mod mooring;
 pub(crate) mod note;
 pub(crate) mod notes;
 pub(crate) mod proof;
+pub(crate) mod removal;
 pub(crate) mod row;
+pub(crate) mod shipment;
 pub(crate) mod verify;
 mod witness;
 
-use anchor::Anchor;
+use anchor::{Anchor, Folder, FolderAnchor};
 use checkpoint::{Checkpoint, SealedFile};
 use growth::Growth;
 pub(crate) use growth::{Durable, Hasher, Placed};
 use key::SigningKey;
 use keyfile::KeyFile;
 use merkle::CompactRange;
+use mooring::Mooring;
 use note::Note;
 pub(crate) use witness::Witness;
 
@@ -48,9 +52,11 @@ pub(crate) struct Evidence {
     growth: Mutex<Growth>,
     grown: Condvar,
     notary: Mutex<Notary>,
+    /// Held while sealed files get their names, or day folders change theirs.
+    naming: Mutex<()>,
     /// Why the last checkpoint could not be written. Never held across I/O, as the notary is.
     fault: Mutex<Option<String>>,
-    pub(crate) anchor: Option<Anchor>,
+    moorings: Vec<Arc<Mooring>>,
     checkpoint_age: Duration,
     wait_max: Duration,
 }
@@ -87,14 +93,15 @@ impl Evidence {
         options: &RecordOptions,
     ) -> Result<Self, RecordError> {
         let folder = layout.checkpoints();
-        let is_new = notes::list(&**storage, &folder, Some(node))?.is_empty();
+        let folder = Folder::new(&**storage, &folder);
+        let is_new = notes::list(&folder, Some(node))?.is_empty();
         let sealed = !crate::segments::is_empty(&**storage, layout, node)?;
         let journal = journal::has_files(&**storage, layout, node)?;
         let file = KeyFile::of(layout, options)?;
         let key = file.establish(&**storage, &origin(node), is_new && !sealed && !journal)?;
-        let key = finish_rotation(&**storage, &file, key, &folder, node)?;
+        let key = finish_rotation(&**storage, &file, key, folder, node)?;
         let keys = std::slice::from_ref(key.public());
-        let last = notes::newest(&**storage, &folder, node, keys)?;
+        let last = notes::newest(&folder, node, keys)?;
         if last.is_none() && (!is_new || sealed) {
             return Err(RecordError::Evidence(format!(
                 "`{}` has no checkpoint that the key `{}` signed, but was written to: its folder `checkpoints` was altered or \
@@ -107,17 +114,21 @@ impl Evidence {
         let (tree, at, interim, nth) = match last {
             Some((found, last, nth)) => {
                 let interim = last.segments.is_empty() && last.next_key.is_none();
-                let interim = interim.then_some(found.path);
+                let interim = interim.then(|| layout.checkpoints().join(found.name));
                 (last.tree, last.at, interim, nth)
             }
             None => (CompactRange::default(), None, None, 0),
         };
-        let anchor = options
-            .anchor
-            .as_ref()
-            .map(|folder| Anchor::new(Arc::clone(storage), folder.clone(), Arc::clone(node)));
-        if let Some(anchor) = &anchor {
-            anchor.check(key.public(), tree.size())?;
+        let folder = options.anchor.iter().map(|folder| {
+            let anchor = FolderAnchor::on(Arc::clone(storage), folder);
+            Arc::new(anchor) as Arc<dyn Anchor>
+        });
+        let anchors = folder.chain(options.anchors.iter().cloned());
+        let moorings: Vec<_> = anchors
+            .map(|anchor| Arc::new(Mooring::new(anchor, Arc::clone(node))))
+            .collect();
+        for mooring in &moorings {
+            mooring.check(key.public(), tree.size())?;
         }
         Ok(Self {
             storage: Arc::clone(storage),
@@ -132,10 +143,11 @@ impl Evidence {
                 at: Instant::now(),
                 interim,
             }),
+            naming: Mutex::default(),
             fault: Mutex::default(),
             growth: Mutex::new(Growth::new(tree, at)),
             grown: Condvar::new(),
-            anchor,
+            moorings,
             checkpoint_age: options.checkpoint_age,
             wait_max: HASHING_MAX,
         })
@@ -148,6 +160,11 @@ impl Evidence {
     /// Held while a checkpoint is written: for nobody who must not wait for the disk.
     fn notary(&self) -> MutexGuard<'_, Notary> {
         self.notary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody else gives names to sealed files while this is held.
+    pub(crate) fn naming(&self) -> MutexGuard<'_, ()> {
+        self.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last_fault(&self) -> MutexGuard<'_, Option<String>> {
@@ -244,8 +261,9 @@ impl Evidence {
         if written.is_err() {
             // It may have got its name before it failed.
             let folder = self.layout.checkpoints();
+            let folder = Folder::new(&*self.storage, &folder);
             let present = notary.key.public();
-            if !is_handed_over(&*self.storage, &folder, &self.node, present, &next)? {
+            if !is_handed_over(folder, &self.node, present, &next)? {
                 return written;
             }
         }
@@ -275,7 +293,7 @@ impl Evidence {
 
     /// What goes wrong; waits for no disk.
     pub(crate) fn fault(&self) -> Option<String> {
-        let anchor = self.anchor.as_ref().and_then(Anchor::fault);
+        let anchor = self.moorings.iter().find_map(|mooring| mooring.fault());
         self.last_fault().clone().or(anchor)
     }
 
@@ -312,8 +330,8 @@ impl Evidence {
         {
             tracing::debug!(%error, "a superfluous checkpoint stays");
         }
-        if let Some(anchor) = &self.anchor {
-            anchor.take(size, note);
+        for mooring in &self.moorings {
+            mooring.take(size, note.clone());
         }
         Ok(())
     }
@@ -340,13 +358,13 @@ fn finish_rotation(
     storage: &dyn Storage,
     file: &KeyFile,
     key: SigningKey,
-    folder: &Path,
+    folder: Folder<'_>,
     node: &str,
 ) -> Result<SigningKey, RecordError> {
     let Some(next) = file.aside(storage)? else {
         return Ok(key);
     };
-    if is_handed_over(storage, folder, node, key.public(), &next)? {
+    if is_handed_over(folder, node, key.public(), &next)? {
         file.put_in_force(storage, &next)?;
         return Ok(next);
     }
@@ -356,14 +374,13 @@ fn finish_rotation(
 
 /// Whether a checkpoint that this key signed hands over to the next.
 fn is_handed_over(
-    storage: &dyn Storage,
-    folder: &Path,
+    folder: Folder<'_>,
     node: &str,
     present: &VerifyingKey,
     next: &SigningKey,
 ) -> Result<bool, RecordError> {
     let keys = std::slice::from_ref(present);
-    let notes = notes::read(storage, folder, Some(node))?;
+    let notes = notes::read(&folder, Some(node))?;
     Ok(notes.iter().any(|found| {
         let Ok((signed, checkpoint)) = &found.read else {
             return false;

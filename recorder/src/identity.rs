@@ -23,6 +23,9 @@ pub(crate) struct Identity {
     /// What is at risk under `interval`, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) interval_ms: Option<u64>,
+    /// The id of the record key that encrypts what is sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record_key: Option<String>,
 }
 
 impl Identity {
@@ -78,7 +81,18 @@ impl Identity {
             schema_version: SCHEMA_VERSION.into(),
             durability: durability.into(),
             interval_ms,
+            record_key: options.keys.active_id().map(str::to_owned),
         };
+        let before = found.as_ref().and_then(|found| found.record_key.clone());
+        if let (Some(key_id), None, false) =
+            (before, &identity.record_key, options.seal_in_the_clear)
+        {
+            let path = layout.root().to_owned();
+            return Err(RecordError::KeysWanted { path, key_id });
+        }
+        if identity.record_key.is_some() && !cfg!(feature = "encryption") {
+            return Err(RecordError::NotBuilt);
+        }
         if found.as_ref() != Some(&identity) {
             let damaged = |e: serde_json::Error| RecordError::Damaged {
                 path: layout.identity(),
@@ -150,7 +164,7 @@ pub(crate) fn kept(
     }
 }
 
-fn hex_of(digest: &str) -> Result<&str, RecordError> {
+pub(crate) fn hex_of(digest: &str) -> Result<&str, RecordError> {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
     let fine = hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if fine {
@@ -162,6 +176,11 @@ fn hex_of(digest: &str) -> Result<&str, RecordError> {
 
 fn matches(digest: &str, document: &[u8]) -> bool {
     hex_of(digest).is_ok_and(|hex| hex == hex::encode(Sha256::digest(document)))
+}
+
+/// The digest that names a document.
+pub(crate) fn digest(document: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(document)))
 }
 
 pub(crate) type Create = fn(&dyn Storage, &Path) -> io::Result<Box<dyn crate::StorageFile>>;

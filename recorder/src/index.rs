@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::call::Verdict;
+use crate::call::Standing;
 use crate::entry::{Entry, EntryRead, Frames, Head, Header, Kind, Opening, open_file, read_entry};
 use crate::layout::{Layout, journal_name};
-use crate::rows::{CallsBuilder, End, EventsBuilder};
-use crate::{Call, Event, EventKind, RecordError, Storage};
+use crate::rows::{self, Answered, CallsBuilder, End, EventsBuilder};
+use crate::{Event, EventKind, RecordError, Storage, Verdict};
 
 /// One journal file, read whole.
 #[derive(Debug)]
@@ -32,6 +32,23 @@ impl JournalBytes {
     ) -> Result<Self, RecordError> {
         let bytes = storage
             .read(&path)
+            .map_err(RecordError::io("read", &path))?;
+        Ok(Self {
+            path,
+            number,
+            bytes,
+        })
+    }
+
+    /// Reads one file into a buffer that served another before, whose pages the system need not find and clear again.
+    pub(crate) fn read_into(
+        storage: &dyn Storage,
+        path: PathBuf,
+        number: u64,
+        mut bytes: Vec<u8>,
+    ) -> Result<Self, RecordError> {
+        storage
+            .read_into(&path, &mut bytes)
             .map_err(RecordError::io("read", &path))?;
         Ok(Self {
             path,
@@ -82,6 +99,8 @@ pub(crate) struct Index<'a> {
     decided: Vec<Found<'a>>,
     /// By the call's place.
     finished: Vec<(i64, Found<'a>)>,
+    /// By the call's place.
+    answered: Vec<(i64, Found<'a>)>,
     voided: HashMap<i64, i64>,
     events: Vec<Found<'a>>,
     /// The greatest place in the log that these files speak of.
@@ -105,23 +124,40 @@ struct Found<'a> {
 
 impl<'a> Found<'a> {
     fn read(&self) -> Result<EntryRead<'a>, RecordError> {
-        let what = || format!("the entry {} cannot be read", self.seq);
-        read_entry(self.payload).ok_or_else(|| RecordError::Damaged {
+        read_entry(self.payload).ok_or_else(|| self.damaged())
+    }
+
+    fn damaged(&self) -> RecordError {
+        RecordError::Damaged {
             path: self.path.to_owned(),
-            what: what(),
+            what: format!("the entry {} cannot be read", self.seq),
+        }
+    }
+
+    fn standing(&self) -> Result<Standing, RecordError> {
+        rows::standing(self.payload).map_err(|_| self.damaged())
+    }
+
+    /// What came of a held call.
+    fn answer(&self) -> Result<Option<Answered<'a>>, RecordError> {
+        let (seq, at) = (self.seq, self.at);
+        Ok(match self.read()? {
+            Entry::Answered { answer, .. } => Some(Answered { seq, at, answer }),
+            Entry::Decided { .. }
+            | Entry::Finished { .. }
+            | Entry::Void { .. }
+            | Entry::Event { .. } => None,
         })
     }
 
-    fn call(&self) -> Result<Call<&'a str>, RecordError> {
-        match self.read()? {
-            Entry::Decided { call, .. } => Ok(call),
-            Entry::Finished { .. } | Entry::Void { .. } | Entry::Event { .. } => {
-                Err(RecordError::Damaged {
-                    path: self.path.to_owned(),
-                    what: format!("the entry {} is no call", self.seq),
-                })
-            }
-        }
+    /// The end of a call.
+    fn end(&self) -> Result<End<'a>, RecordError> {
+        let end = rows::finish(self.payload).map_err(|_| self.damaged())?;
+        Ok(end.map_or(End::Open, |(seq, at, finish)| End::Finished {
+            seq,
+            at,
+            finish,
+        }))
     }
 }
 
@@ -148,6 +184,8 @@ impl<'a> Index<'a> {
         index.decided.dedup_by_key(|found| found.seq);
         index.finished.sort_by_key(|(call_seq, _)| *call_seq);
         index.finished.dedup_by_key(|(call_seq, _)| *call_seq);
+        index.answered.sort_by_key(|(call_seq, _)| *call_seq);
+        index.answered.dedup_by_key(|(call_seq, _)| *call_seq);
         index.events.sort_by_key(|found| found.seq);
         index.events.dedup_by_key(|found| found.seq);
         Ok(index)
@@ -178,6 +216,7 @@ impl<'a> Index<'a> {
         match head.kind {
             Kind::Decided => self.decided.push(found),
             Kind::Finished { call_seq } => self.finished.push((call_seq, found)),
+            Kind::Answered { call_seq } => self.answered.push((call_seq, found)),
             Kind::Event => self.events.push(found),
             Kind::Void => {
                 self.events.push(found);
@@ -218,50 +257,65 @@ impl<'a> Index<'a> {
     pub(crate) fn each_call(
         &self,
         sealed: &HashSet<i64>,
-        mut visit: impl FnMut(CallFound<'_, 'a>) -> Result<(), RecordError>,
+        mut visit: impl FnMut(CallFound<'a>) -> Result<(), RecordError>,
     ) -> Result<(), RecordError> {
-        for found in self
-            .decided
-            .iter()
-            .filter(|found| !sealed.contains(&found.seq))
-        {
-            let call = found.call()?;
-            let end = self.end(found.seq, call.verdict)?;
+        // All lists are sorted by the call's place.
+        let mut ends = self.finished.iter().peekable();
+        let mut answers = self.answered.iter().peekable();
+        for found in &self.decided {
+            while ends.next_if(|(of, _)| *of < found.seq).is_some() {}
+            while answers.next_if(|(of, _)| *of < found.seq).is_some() {}
+            if !sealed.is_empty() && sealed.contains(&found.seq) {
+                continue;
+            }
+            let end = match (self.voided_at(found.seq), ends.peek()) {
+                (Some(at), _) => End::Voided { at },
+                (None, Some((of, end))) if *of == found.seq => end.end()?,
+                (None, _) => End::Open,
+            };
+            let answer = match answers.peek() {
+                Some((of, answer)) if *of == found.seq && found.standing()? == Standing::Held => {
+                    Some(*answer)
+                }
+                _ => None,
+            };
             visit(CallFound {
-                seq: found.seq,
-                at: found.at,
-                call: &call,
+                found: *found,
+                answer,
                 end,
-                payload: found.payload,
             })?;
         }
         Ok(())
     }
 
-    fn end(&self, seq: i64, verdict: Verdict) -> Result<End<'a>, RecordError> {
-        if let Some(at) = self.voided.get(&seq) {
-            return Ok(End::Voided { at: *at });
-        }
-        // A denied call ended when it was decided.
-        if verdict == Verdict::Deny {
-            return Ok(End::Open);
-        }
-        let place = self
-            .finished
-            .binary_search_by_key(&seq, |(call_seq, _)| *call_seq);
-        let Some((_, found)) = place.ok().and_then(|at| self.finished.get(at)) else {
-            return Ok(End::Open);
-        };
-        match found.read()? {
-            Entry::Finished {
-                seq, at, finish, ..
-            } => Ok(End::Finished { seq, at, finish }),
-            Entry::Decided { .. } | Entry::Void { .. } | Entry::Event { .. } => Ok(End::Open),
-        }
+    fn voided_at(&self, seq: i64) -> Option<i64> {
+        self.voided.get(&seq).copied()
     }
 
-    /// Visits every entry from this place on, in no order; the flag is false for the end of a call that no row will have: of one that
-    /// is void, was denied, or ended before.
+    /// What the decision on this call left open; none if there is no such call, or it is void.
+    fn standing(&self, seq: i64) -> Result<Option<Standing>, RecordError> {
+        let call = self.decided.binary_search_by_key(&seq, |call| call.seq);
+        let call = call.ok().and_then(|at| self.decided.get(at));
+        let call = call.filter(|_| self.voided_at(seq).is_none());
+        call.map(Found::standing).transpose()
+    }
+
+    /// Whether the end of this call is one that its row tells: one that may not pass has none of its own.
+    fn ends(&self, seq: i64) -> Result<bool, RecordError> {
+        Ok(match self.standing(seq)? {
+            Some(Standing::Admitted) => true,
+            Some(Standing::Held) => {
+                let answer = self.answered.binary_search_by_key(&seq, |(of, _)| *of);
+                let answer = answer.ok().and_then(|at| self.answered.get(at));
+                let answer = answer.map(|(_, found)| found.answer()).transpose()?;
+                answer.flatten().is_some_and(|answered| admits(&answered))
+            }
+            Some(Standing::Refused) | None => false,
+        })
+    }
+
+    /// Visits every entry from this place on, in no order; the flag is false for the end of a call, or the answer about it, that no
+    /// row will have: of one that is void, was denied, or ended before.
     pub(crate) fn each_entry(
         &self,
         from: i64,
@@ -272,17 +326,11 @@ impl<'a> Index<'a> {
             visit(found.payload, true)?;
         }
         for (call_seq, found) in self.finished.iter().filter(|(_, found)| found.seq >= from) {
-            let call = self.decided.binary_search_by_key(call_seq, |call| call.seq);
-            let ends = match call.ok().and_then(|at| self.decided.get(at)) {
-                Some(call) => {
-                    matches!(
-                        self.end(*call_seq, call.call()?.verdict)?,
-                        End::Finished { .. }
-                    )
-                }
-                None => false,
-            };
-            visit(found.payload, ends)?;
+            visit(found.payload, self.ends(*call_seq)?)?;
+        }
+        for (call_seq, found) in self.answered.iter().filter(|(_, found)| found.seq >= from) {
+            let is_held = self.standing(*call_seq)? == Some(Standing::Held);
+            visit(found.payload, is_held)?;
         }
         Ok(())
     }
@@ -292,7 +340,7 @@ impl<'a> Index<'a> {
         &self.voided
     }
 
-    /// Finishes of calls that these files do not hold, with the call's place.
+    /// Ends of calls, and answers about calls, that these files do not hold, with the call's place.
     pub(crate) fn strays(&self) -> impl Iterator<Item = (i64, &'a [u8])> + '_ {
         let held = |seq: &i64| {
             self.decided
@@ -301,6 +349,7 @@ impl<'a> Index<'a> {
         };
         self.finished
             .iter()
+            .chain(&self.answered)
             .filter(move |(call_seq, _)| !held(call_seq))
             .map(|(call_seq, f)| (*call_seq, f.payload))
     }
@@ -312,10 +361,8 @@ impl<'a> Index<'a> {
         sealed: &HashSet<i64>,
     ) -> Result<RecordBatch, RecordError> {
         let mut rows = CallsBuilder::new(node);
-        self.each_call(sealed, |found| {
-            rows.push(found.seq, found.at, found.call, &found.end)
-        })?;
-        rows.finish()
+        self.each_call(sealed, |call| call.add_to(&mut rows))?;
+        Ok(rows.finish()?)
     }
 
     /// Visits every event that is not in `sealed`, in `seq` order; a void is one too.
@@ -335,7 +382,7 @@ impl<'a> Index<'a> {
                     let text = ranges(&seqs);
                     visit(found.seq, found.at, &void_event(&seqs, &text))?;
                 }
-                Entry::Decided { .. } | Entry::Finished { .. } => {}
+                Entry::Decided { .. } | Entry::Finished { .. } | Entry::Answered { .. } => {}
             }
         }
         Ok(())
@@ -348,27 +395,73 @@ impl<'a> Index<'a> {
         sealed: &HashSet<i64>,
     ) -> Result<RecordBatch, RecordError> {
         let mut rows = EventsBuilder::new(node);
-        self.each_event(sealed, |seq, at, event| rows.push(seq, at, event))?;
-        rows.finish()
+        self.each_event(sealed, |seq, at, event| Ok(rows.push(seq, at, event)?))?;
+        Ok(rows.finish()?)
     }
 }
 
 /// One call of an index.
 #[derive(Debug)]
-pub(crate) struct CallFound<'i, 'a> {
-    pub(crate) seq: i64,
-    pub(crate) at: i64,
-    pub(crate) call: &'i Call<&'a str>,
+pub(crate) struct CallFound<'a> {
+    found: Found<'a>,
+    answer: Option<Found<'a>>,
     pub(crate) end: End<'a>,
-    /// The entry's bytes, to be carried into another file.
-    pub(crate) payload: &'a [u8],
 }
 
-impl CallFound<'_, '_> {
-    /// Admitted and not ended: something may still become of it.
-    pub(crate) fn is_open(&self) -> bool {
-        self.end == End::Open && self.call.verdict == Verdict::Allow
+impl<'a> CallFound<'a> {
+    /// Place and time of the decision.
+    pub(crate) fn place(&self) -> (i64, i64) {
+        (self.found.seq, self.found.at)
     }
+
+    /// The bytes of its entries, to be carried into another file.
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = (i64, &'a [u8])> {
+        [Some(self.found), self.answer]
+            .into_iter()
+            .flatten()
+            .map(|found| (found.seq, found.payload))
+    }
+
+    /// Admitted and not ended, or held and not answered: something may still become of it.
+    pub(crate) fn is_open(&self) -> Result<Option<Openness>, RecordError> {
+        if self.end != End::Open {
+            return Ok(None);
+        }
+        Ok(match (self.found.standing()?, self.answered()?) {
+            (Standing::Admitted, _) => Some(Openness::Outcome),
+            (Standing::Held, None) => Some(Openness::Answer),
+            (Standing::Held, Some(answered)) if admits(&answered) => Some(Openness::Outcome),
+            (Standing::Held, Some(_)) | (Standing::Refused, _) => None,
+        })
+    }
+
+    fn answered(&self) -> Result<Option<Answered<'a>>, RecordError> {
+        let answer = self.answer.as_ref().map(Found::answer).transpose()?;
+        Ok(answer.flatten())
+    }
+
+    /// Adds its row.
+    pub(crate) fn add_to(&self, rows: &mut CallsBuilder) -> Result<(), RecordError> {
+        let Found {
+            seq, at, payload, ..
+        } = self.found;
+        let answered = self.answered()?;
+        rows.push((seq, at), payload, answered.as_ref(), &self.end)
+            .map_err(|_| self.found.damaged())
+    }
+}
+
+/// What an open call waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Openness {
+    /// Its end.
+    Outcome,
+    /// The answer whether it may pass.
+    Answer,
+}
+
+fn admits(answered: &Answered<'_>) -> bool {
+    answered.answer.verdict == Verdict::Allow
 }
 
 /// What the events say of a void; `text` names the places.

@@ -13,8 +13,14 @@ pub(crate) struct JournalFile {
     file: Box<dyn StorageFile>,
     end: u64,
     zeroed_to: u64,
-    ahead: u64,
+    /// Bytes zeroed before it was used.
+    room: u64,
+    /// Bytes zeroed whenever these are used up.
+    step: u64,
 }
+
+/// Zeros written at once.
+const ZEROS_MAX: u64 = 1 << 20;
 
 impl std::fmt::Debug for JournalFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -40,44 +46,67 @@ pub(crate) fn has_files(
 }
 
 impl JournalFile {
-    /// Makes a file of zeros, durable under its name. Without a header it counts as no journal yet.
+    /// Makes a file with this room, durable under its name. Without a header it counts as no journal yet.
     pub(crate) fn prepare(
         storage: &dyn Storage,
         layout: &Layout,
         node: &str,
         number: u64,
-        ahead: u64,
+        (room, step): (u64, u64),
     ) -> io::Result<Self> {
         let path = layout.journal(node, number);
         let file = storage.create(&path)?;
-        let mut journal = Self {
+        let journal = Self {
             number,
             path,
             file,
             end: 0,
             zeroed_to: 0,
-            ahead,
+            room: 0,
+            step,
         };
-        let prepared = journal
-            .zero()
-            .and_then(|()| journal.sync())
-            .and_then(|()| storage.sync_folder(&layout.journals()));
-        match prepared {
+        let journal = journal.grow(room, storage)?;
+        match storage.sync_folder(&layout.journals()) {
             Ok(()) => Ok(journal),
             Err(e) => {
-                // On a full disk the half-made file would only be in the way.
-                drop(storage.remove(&journal.path));
+                journal.discard(storage);
                 Err(e)
             }
         }
+    }
+
+    /// The same file with more room. If there is no space for it, the file is gone: half made, it would only be in the way.
+    pub(crate) fn grow(mut self, room: u64, storage: &dyn Storage) -> io::Result<Self> {
+        let zeroed = self.zero(room).and_then(|()| self.sync());
+        match zeroed {
+            Ok(()) => {
+                self.room = room;
+                Ok(self)
+            }
+            Err(e) => {
+                self.discard(storage);
+                Err(e)
+            }
+        }
+    }
+
+    /// Bytes zeroed before it was used.
+    pub(crate) fn room(&self) -> u64 {
+        self.room
+    }
+
+    /// Bytes in it.
+    pub(crate) fn used(&self) -> u64 {
+        self.end
     }
 
     /// Writes these bytes behind the last ones.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(self.end, bytes)?;
         self.end += bytes.len() as u64;
-        if self.end > self.zeroed_to {
-            self.zero()
+        if self.end > self.zeroed_to && self.step > 0 {
+            self.zeroed_to = self.end;
+            self.zero(self.end + self.step)
         } else {
             Ok(())
         }
@@ -95,13 +124,16 @@ impl JournalFile {
         }
     }
 
-    fn zero(&mut self) -> io::Result<()> {
-        if self.ahead == 0 {
-            return Ok(());
+    fn zero(&mut self, to: u64) -> io::Result<()> {
+        let most = to.saturating_sub(self.zeroed_to).min(ZEROS_MAX);
+        let zeros = vec![0; usize::try_from(most).unwrap_or(0)];
+        while self.zeroed_to < to {
+            let count = (to - self.zeroed_to).min(most);
+            let zeros = zeros.get(..usize::try_from(count).unwrap_or(0));
+            self.file
+                .write_at(self.zeroed_to, zeros.unwrap_or_default())?;
+            self.zeroed_to += count;
         }
-        let zeros = vec![0; usize::try_from(self.ahead).unwrap_or(usize::MAX)];
-        self.file.write_at(self.end, &zeros)?;
-        self.zeroed_to = self.end + self.ahead;
         Ok(())
     }
 }

@@ -15,13 +15,20 @@ pub(crate) struct Layout {
 pub(crate) enum Table {
     Calls,
     Events,
+    /// Derived from `calls`; see [`crate::changes`].
+    Changes,
 }
 
 impl Table {
+    pub(crate) const ALL: [Self; 3] = [Self::Calls, Self::Events, Self::Changes];
+    /// Those whose rows are entries of the log.
+    pub(crate) const OF_THE_LOG: [Self; 2] = [Self::Calls, Self::Events];
+
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Calls => "calls",
             Self::Events => "events",
+            Self::Changes => "changes",
         }
     }
 }
@@ -60,6 +67,11 @@ impl Layout {
         self.root.join("digest.key")
     }
 
+    /// Room that is kept for what must be written on a full disk.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     pub(crate) fn journals(&self) -> PathBuf {
         self.root.join("journal")
     }
@@ -84,8 +96,24 @@ impl Layout {
         self.root.join("resolvers")
     }
 
+    /// Results that are too long for their rows; made when there is one.
+    pub(crate) fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+
+    /// What is left of calls that retention removed.
+    pub(crate) fn removals(&self) -> PathBuf {
+        self.root.join("removed")
+    }
+
     pub(crate) fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+
+    /// Where day folders are built, and where those go that were exchanged or removed: outside of the tables' folders, so that
+    /// nobody who globs those reads a row of it.
+    pub(crate) fn aside(&self) -> Self {
+        Self::new(self.root.join("aside"))
     }
 
     /// Where the signing key is unless the options say otherwise: beside the folder, so that a copy of the record does not

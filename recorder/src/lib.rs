@@ -28,7 +28,9 @@
 //! This crate never evaluates a policy, never opens a socket, never reads the wall clock, and never says that an entry is
 //! durable before the disk did.
 
+mod budget;
 mod call;
+mod changes;
 mod commit;
 mod committer;
 mod digest;
@@ -39,6 +41,8 @@ mod evidence;
 mod identity;
 mod index;
 mod journal;
+mod keeper;
+mod keys;
 mod layout;
 mod log;
 mod options;
@@ -52,26 +56,39 @@ mod schema;
 mod seal;
 mod sealer;
 mod segments;
+mod spare;
+mod spilled;
 mod storage;
 
-pub use call::{Approval, Call, Direction, Finish, LimitCount, Outcome, Shadow, Verdict};
+pub use budget::Room;
+pub use call::{
+    Answer, Approval, Call, Direction, Finish, LimitCount, Outcome, PENDING, Shadow, Verdict,
+};
+pub use changes::{CHANGES_COLUMNS, CHANGES_RISKS, Changes, changes_schema};
 pub use commit::{Commit, Permit, Unrecorded};
 pub use digest::DigestKey;
 pub use error::RecordError;
 pub use event::{Event, EventKind};
+pub use evidence::anchor::{Anchor, FolderAnchor};
 pub use evidence::key::{KeyError, SigningKey, VerifyingKey};
 pub use evidence::merkle::{CompactRange, Hash, leaf_hash, node_hash};
 pub use evidence::note::{Note, NoteError};
 pub use evidence::proof::{
     Subtrees, consistency_ranges, inclusion_ranges, verify_consistency, verify_inclusion,
 };
+pub use evidence::shipment::{ListError, Shipment, ShippedFile, successor, verify_list};
 pub use evidence::verify::{
-    CallProof, EntryProof, Finding, LogVerification, ProofError, State, Verification,
-    VerifyOptions, prove, verify, verify_on, verify_proof,
+    CallProof, EntryProof, FilesVerification, Finding, LogVerification, ProofError, RemovedCalls,
+    State, Verification, VerifyOptions, prove, verify, verify_files, verify_files_on, verify_on,
+    verify_proof,
 };
+pub use keeper::{CompactedDay, Compaction, RemovedDay};
+pub use keys::{KeyFault, RecordKeys, RecordKeysError};
 pub use log::{Log, Stamp, Void};
-pub use options::{Durability, RecordOptions};
-pub use reader::{CallRow, CallRows, Calls, RecordReader, Segment};
+pub use options::{Durability, RecordOptions, Retain};
+pub use reader::{CallGroup, CallRow, CallRows, Calls, GroupRows, RecordReader, Segment};
 pub use recorder::{Health, Recorder, Recovered};
 pub use schema::{SCHEMA_VERSION, SCHEMA_VERSION_KEY, calls_schema, events_schema};
-pub use storage::{Disk, Source, Storage, StorageFile};
+pub use segments::encryption::ClosedColumn;
+pub use spilled::{names_spilled, spilled};
+pub use storage::{Disk, Source, Space, Storage, StorageFile};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::entry::{Entry, EntryWrite, entry_frame};
+use crate::entry::{Entry, EntryWrite, append_entry};
 use crate::queue::{Entering, Queue};
-use crate::{Call, Commit, Event, Finish, Unrecorded, Verdict};
+use crate::{Answer, Call, Commit, Event, EventKind, Finish, Unrecorded, Verdict};
 
 /// The single writer of a record. It lives under the ledger's one mutex; every method only queues, and none waits for
 /// the disk.
@@ -54,7 +54,8 @@ impl Log {
     }
 
     /// The next place in the log; `now` in microseconds since the epoch. Takes nothing by itself: a stamp that is not used
-    /// leaves no gap, and one that is used late is refused.
+    /// leaves no gap, and one that is used after another decision, an end or a void is refused. An event of the recorder's own,
+    /// which may come at any moment, moves the decision one place on: its place is [`Commit::seq`].
     pub fn stamp(&mut self, now: i64) -> Stamp {
         let (seq, decided_at) = self.queue.stamp(now);
         Stamp { seq, decided_at }
@@ -75,61 +76,93 @@ impl Log {
         {
             return Commit::refuse(seq, at, Unrecorded::Answered);
         }
-        let entry: EntryWrite<'_, S> = Entry::Decided { seq, at, call };
-        let Some(frame) = entry_frame(&entry) else {
-            return Commit::refuse(seq, at, Unrecorded::TooLarge);
+        let standing = call.standing();
+        let write = |seq, bytes: &mut Vec<u8>| {
+            let entry: EntryWrite<'_, S> = Entry::Decided { seq, at, call };
+            append_entry(&entry, bytes)
         };
-        let entering = Entering::Decision {
-            admitted: call.verdict == Verdict::Allow,
-        };
-        match self.queue.push(entering, (seq, at), frame) {
-            Ok(durable) => Commit::decision(seq, at, call.verdict, call.call_id, durable),
+        match self.queue.decide((seq, at), standing, write) {
+            Ok((seq, durable)) => Commit::decision(seq, at, call.verdict, call.call_id, durable),
             Err(why) => Commit::refuse(seq, at, why),
         }
     }
 
+    /// Writes down what came of a held call, once; for any other call it is refused. The permit of a call that may pass comes from
+    /// this commit, and only once it is durable. An answer that was queued is written even where its commit fails: then the call was
+    /// approved and not forwarded, and [`Log::finish`] says so.
+    pub fn answer<S: AsRef<str> + Serialize>(
+        &mut self,
+        now: i64,
+        (call_seq, call_id): (i64, [u8; 16]),
+        answer: &Answer<S>,
+    ) -> Commit {
+        let admits = answer.verdict == Verdict::Allow;
+        let fact = Entering::Answer { call_seq, admits };
+        let told = self.queue.tell(now, fact, |seq, at, bytes| {
+            let entry: EntryWrite<'_, S> = Entry::Answered {
+                seq,
+                at,
+                call_seq,
+                answer,
+            };
+            append_entry(&entry, bytes)
+        });
+        match told {
+            (seq, at, Ok(durable)) if admits => {
+                Commit::answer((seq, at), (call_seq, call_id), durable)
+            }
+            (seq, at, Ok(durable)) => Commit::entry(seq, at, durable),
+            (seq, at, Err(why)) => Commit::refuse(seq, at, why),
+        }
+    }
+
     /// Writes down how an admitted call ended, once; for any other call it is refused. Waiting for the commit is optional. If too
-    /// much is waiting ([`Unrecorded::QueueFull`]), the outcome is lost, and the call will be `unknown`.
+    /// much is waiting ([`Unrecorded::QueueFull`]) or it is [`Unrecorded::TooLarge`], the outcome is lost, and the call will be
+    /// `unknown`.
     pub fn finish<S: AsRef<str> + Serialize>(
         &mut self,
         now: i64,
         call_seq: i64,
         finish: &Finish<S>,
     ) -> Commit {
-        self.fact(now, Entering::Finish { call_seq }, |seq, at| {
-            entry_frame::<S>(&Entry::Finished {
+        let fact = Entering::Finish { call_seq };
+        self.fact(now, fact, |seq, at, bytes| {
+            let entry: EntryWrite<'_, S> = Entry::Finished {
                 seq,
                 at,
                 call_seq,
                 finish,
-            })
+            };
+            append_entry(&entry, bytes)
         })
     }
 
     /// Writes an event down. Waiting for the commit is optional.
     pub fn event<S: AsRef<str> + Serialize>(&mut self, now: i64, event: &Event<S>) -> Commit {
-        self.fact(now, Entering::Event, |seq, at| {
-            entry_frame::<S>(&Entry::Event { seq, at, event })
+        // What strangers can cause as often as they like must not use up what is kept for the end of calls.
+        let can_wait = matches!(
+            event.kind,
+            EventKind::Unauthenticated | EventKind::Suppressed
+        );
+        if let Some(why) = self.queue.short().filter(|_| can_wait) {
+            let (seq, at) = self.queue.stamp(now);
+            return Commit::refuse(seq, at, why);
+        }
+        self.fact(now, Entering::Event, |seq, at, bytes| {
+            let entry: EntryWrite<'_, S> = Entry::Event { seq, at, event };
+            append_entry(&entry, bytes)
         })
     }
 
     fn fact(
         &mut self,
         now: i64,
-        entering: Entering,
-        frame: impl Fn(i64, i64) -> Option<Vec<u8>>,
+        fact: Entering,
+        write: impl FnOnce(i64, i64, &mut Vec<u8>) -> bool,
     ) -> Commit {
-        loop {
-            let (seq, at) = self.queue.stamp(now);
-            let Some(frame) = frame(seq, at) else {
-                return Commit::refuse(seq, at, Unrecorded::TooLarge);
-            };
-            match self.queue.push(entering, (seq, at), frame) {
-                Ok(durable) => return Commit::entry(seq, at, durable),
-                // The recorder wrote an entry of its own in between: take the next place.
-                Err(Unrecorded::StaleStamp) => {}
-                Err(why) => return Commit::refuse(seq, at, why),
-            }
+        match self.queue.tell(now, fact, write) {
+            (seq, at, Ok(durable)) => Commit::entry(seq, at, durable),
+            (seq, at, Err(why)) => Commit::refuse(seq, at, why),
         }
     }
 }

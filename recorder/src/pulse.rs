@@ -5,9 +5,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use crate::committer::Committer;
-use crate::entry::{Entry, EntryWrite, entry_frame};
+use crate::entry::{Entry, EntryWrite, append_entry};
 use crate::queue::Entering;
-use crate::{Event, EventKind, RecordOptions, Unrecorded};
+use crate::{Event, EventKind, RecordOptions};
 
 /// How often the pulse looks: what is overdue is noticed within `commit_wait_max`.
 pub(crate) fn tick(options: &RecordOptions) -> Duration {
@@ -39,20 +39,17 @@ fn tell_overflow(committer: &Committer, count: u64) {
         text: Some(text),
         ..Event::of(EventKind::Suppressed)
     };
-    loop {
-        let (seq, at) = committer.queue.stamp(i64::MIN);
-        let entry: EntryWrite<'_, &str> = Entry::Event {
-            seq,
-            at,
-            event: &event,
-        };
-        let Some(frame) = entry_frame(&entry) else {
-            return;
-        };
-        match committer.queue.push(Entering::Event, (seq, at), frame) {
-            Err(Unrecorded::StaleStamp) => {}
-            Ok(_) => return,
-            Err(why) => return tracing::warn!(%why, "refused decisions were not told"),
-        }
+    let told = committer
+        .queue
+        .tell(i64::MIN, Entering::Event, |seq, at, bytes| {
+            let entry: EntryWrite<'_, &str> = Entry::Event {
+                seq,
+                at,
+                event: &event,
+            };
+            append_entry(&entry, bytes)
+        });
+    if let (_, _, Err(why)) = told {
+        tracing::warn!(%why, "refused decisions were not told");
     }
 }

@@ -1,24 +1,43 @@
 //! What waits for the disk, and the state of the log: the one place that the writer, the commit thread, the pulse and the
 //! sealer share. Its mutex is never held across I/O.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
+use crate::call::Standing;
+use crate::entry::append_payload;
 use crate::log::Void;
 use crate::{Durability, RecordError, RecordOptions, Unrecorded};
 
+mod batch;
 mod state;
 
+pub(crate) use batch::Batch;
+use batch::Waiting;
 pub(crate) use state::{Entering, Healed, Healing, JournalState, Mode, Work};
-use state::{State, Waiting, sync_pause};
+use state::{State, sync_pause};
 
 /// Answer to whoever waits for an entry.
 pub(crate) type Ack = oneshot::Sender<Result<(), Unrecorded>>;
 
+/// Hears whether an entry is durable.
+pub(crate) type Promise = oneshot::Receiver<Result<(), Unrecorded>>;
+
 /// Answer to whoever waits for a seal.
 pub(crate) type Sealed = std::sync::mpsc::Sender<Result<(), RecordError>>;
+
+/// What a write or a sync has settled.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// Who hears that it is.
+    pub(crate) acks: Vec<Vec<Option<Ack>>>,
+    /// What is durable now.
+    pub(crate) durable: Vec<Arc<Batch>>,
+    /// More is waiting.
+    pub(crate) more: bool,
+}
 
 /// What waits for the disk.
 #[derive(Debug)]
@@ -69,52 +88,103 @@ impl Queue {
         (state.next_seq, state.last_at.max(now))
     }
 
-    /// Queues an entry that was encoded for this place; the receiver hears once it is durable.
-    pub(crate) fn push(
+    /// Queues a decision at the time that was stamped, and at the next place, which it comes back with; `write` encodes it for
+    /// that. Only what no counter knows of may have come since the stamp.
+    pub(crate) fn decide(
         &self,
-        kind: Entering,
-        (seq, at): (i64, i64),
-        frame: Vec<u8>,
-    ) -> Result<oneshot::Receiver<Result<(), Unrecorded>>, Unrecorded> {
-        let (ack, receiver) = oneshot::channel();
+        (stamped, at): (i64, i64),
+        standing: Standing,
+        write: impl FnOnce(i64, &mut Vec<u8>) -> bool,
+    ) -> Result<(i64, Promise), Unrecorded> {
         let mut state = self.lock();
-        match kind {
-            Entering::Decision { .. } => state.admit(&self.options)?,
-            Entering::Finish { .. } | Entering::Event => state.take_fact(kind, &self.options)?,
-            Entering::Carried => state.take_carried()?,
+        state.admit(&self.options)?;
+        if state.counted_to > stamped || state.last_at > at {
+            return Err(Unrecorded::StaleStamp);
+        }
+        let seq = state.next_seq;
+        let kind = Entering::Decision { standing };
+        let promise = self.enter(&mut state, (seq, at), kind, |bytes| write(seq, bytes))?;
+        self.wake_if_idle(state);
+        Ok((seq, promise))
+    }
+
+    /// Queues a fact at the next place, which it comes back with; `write` encodes it for that.
+    pub(crate) fn tell(
+        &self,
+        now: i64,
+        fact: Entering,
+        write: impl FnOnce(i64, i64, &mut Vec<u8>) -> bool,
+    ) -> (i64, i64, Result<Promise, Unrecorded>) {
+        let mut state = self.lock();
+        let at = match state.last_at.max(now) {
+            // The recorder itself tells of something, and of nothing else was ever told.
+            i64::MIN => wall_clock(),
+            at => at,
+        };
+        let seq = state.next_seq;
+        let promise = state
+            .take_fact(fact, &self.options)
+            .and_then(|()| self.enter(&mut state, (seq, at), fact, |bytes| write(seq, at, bytes)));
+        if promise.is_ok() {
+            self.wake_if_idle(state);
+        }
+        (seq, at, promise)
+    }
+
+    /// Queues an entry of an older file again, under its own place.
+    pub(crate) fn carry(&self, seq: i64, payload: &[u8]) -> Result<Promise, Unrecorded> {
+        let mut state = self.lock();
+        state.take_carried()?;
+        let place = (seq, i64::MIN);
+        let promise = self.enter(&mut state, place, Entering::Carried, |bytes| {
+            append_payload(payload, bytes);
+            true
+        })?;
+        self.wake_if_idle(state);
+        Ok(promise)
+    }
+
+    fn enter(
+        &self,
+        state: &mut State,
+        (seq, at): (i64, i64),
+        kind: Entering,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Result<Promise, Unrecorded> {
+        if !state.is_possible(kind) {
+            return Err(Unrecorded::NotOpen);
+        }
+        let faulty = match &state.mode {
+            Mode::Faulty(why) => Some(why.clone()),
+            Mode::Recording | Mode::Closing | Mode::Closed => None,
+        };
+        let Some(place) = state.add(seq, kind, self.options.batch_bytes_max, write) else {
+            state.lose(kind);
+            return Err(Unrecorded::TooLarge);
+        };
+        let (ack, promise) = oneshot::channel();
+        match faulty {
+            // The fact will be written when the disk is back; nobody is kept waiting for that.
+            Some(why) => drop(ack.send(Err(why))),
+            None => *place = Some(ack),
         }
         if kind != Entering::Carried {
-            if state.next_seq != seq {
-                return Err(Unrecorded::StaleStamp);
-            }
-            state.enter(kind, seq)?;
+            state.enter(kind, seq);
             state.next_seq += 1;
+            if kind != Entering::Event {
+                state.counted_to = state.next_seq;
+            }
             state.last_at = state.last_at.max(at);
         }
-        state.unsealed += 1;
-        state.pushed += 1;
-        state.bytes += frame.len();
-        let idle = state.entries.len() == state.taken;
-        let ack = match &state.mode {
-            // The fact will be written when the disk is back; nobody is kept waiting for that.
-            Mode::Faulty(why) => {
-                drop(ack.send(Err(why.clone())));
-                None
-            }
-            Mode::Recording | Mode::Closing | Mode::Closed => Some(ack),
-        };
-        state.entries.push_back(Waiting {
-            seq,
-            kind,
-            frame,
-            ack,
-            since: Instant::now(),
-        });
+        Ok(promise)
+    }
+
+    fn wake_if_idle(&self, mut state: MutexGuard<'_, State>) {
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
         if idle {
             self.wake.notify_all();
         }
-        Ok(receiver)
     }
 
     /// Waits for something to do in this generation.
@@ -122,14 +192,16 @@ impl Queue {
         let mut state = self.lock();
         loop {
             if state.generation != generation {
+                // Whether the thread that came after this one sleeps is not for this one to say.
                 state.stuck = state.stuck.saturating_sub(1);
                 return Work::Leave;
             }
+            state.idle = false;
             let due = state.sync_due(self.options.durability);
             let closing = state.mode == Mode::Closing;
             let turning = state
                 .turn_at
-                .is_some_and(|at| state.confirmed + state.written as u64 >= at);
+                .is_some_and(|at| state.confirmed + state.entries_written as u64 >= at);
             if state.written > 0
                 && (turning || closing || due.is_some_and(|due| due <= Instant::now()))
             {
@@ -138,12 +210,13 @@ impl Queue {
             if turning {
                 return Work::Turn;
             }
-            if state.entries.len() > state.taken {
-                return state.take_batch(self.options.batch_bytes_max);
+            if let Some(write) = state.take_batch() {
+                return write;
             }
             if closing {
                 return Work::Close;
             }
+            state.idle = true;
             state = match due {
                 Some(due) => {
                     let pause = due.saturating_duration_since(Instant::now());
@@ -160,24 +233,29 @@ impl Queue {
         }
     }
 
-    /// So many more entries are written; with `durable`, everything written is, and the frames of new entries come back.
-    /// Nothing happens in another generation.
-    pub(crate) fn confirm(&self, generation: u64, count: usize, durable: bool) -> Vec<Vec<u8>> {
+    /// So many batches more are written; with `durable`, everything written is. Nothing happens in another generation, and nothing
+    /// comes back.
+    pub(crate) fn confirm(
+        &self,
+        generation: u64,
+        batches: usize,
+        durable: bool,
+    ) -> Option<Settled> {
         let mut state = self.lock();
         if state.generation != generation {
-            return Vec::new();
+            return None;
         }
-        let interval = matches!(self.options.durability, Durability::Interval(_));
-        let acks = state.written(count, interval);
-        let (synced, frames) = if durable {
-            state.durable()
-        } else {
-            Default::default()
-        };
+        state.written(batches);
+        let mut settled = Settled::default();
+        if batches > 0 && matches!(self.options.durability, Durability::Interval(_)) {
+            settled.acks.push(state.handed_over());
+        }
+        if durable {
+            settled.take(state.durable());
+        }
         state.turn_if_full(&self.options);
-        drop(state);
-        confirm(acks.into_iter().chain(synced));
-        frames
+        settled.more = !state.waiting.is_empty();
+        Some(settled)
     }
 
     /// Gives the journal file of this generation up: what waits for it is refused. The next generation, which has to open
@@ -207,7 +285,7 @@ impl Queue {
         let generation = {
             let state = self.lock();
             let limit = self.options.commit_wait_max.saturating_sub(tick);
-            let oldest = state.entries.get(state.written).map(|entry| entry.since);
+            let oldest = state.oldest();
             let unsynced = state
                 .written_since
                 .map(|since| since + sync_pause(self.options.durability));
@@ -245,7 +323,11 @@ impl Queue {
 
     /// Asks for a new journal file if the oldest entry of this one is old enough.
     pub(crate) fn turn_if_old(&self) {
-        let age = self.lock().journal.since.map(|since| since.elapsed());
+        let age = {
+            let state = self.lock();
+            let since = state.journal.since.filter(|_| state.seals_keep_up());
+            since.map(|since| since.elapsed())
+        };
         if age.is_some_and(|age| age >= self.options.seal_age) {
             // In a fault there is nothing to turn.
             drop(self.turn(None));
@@ -268,6 +350,7 @@ impl Queue {
             ..JournalState::default()
         };
         let old = std::mem::replace(&mut state.journal, next);
+        state.sealing += 1;
         state.turn_at = None;
         Some((old, std::mem::take(&mut state.turn_waiters)))
     }
@@ -284,26 +367,23 @@ impl Queue {
 
     /// The frames of everything that waits and of these entries, in the log's order, for the first write into a new file;
     /// takes all of it.
-    pub(crate) fn take_all(
-        &self,
-        generation: u64,
-        told: &[(i64, Vec<u8>)],
-    ) -> Option<(Vec<u8>, usize)> {
+    pub(crate) fn take_all(&self, generation: u64, told: &Batch) -> Option<Vec<u8>> {
         let mut state = self.lock();
         if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
             return None;
         }
-        state.taken = state.entries.len();
-        let mut bytes = Vec::with_capacity(state.bytes);
-        let mut told = told.iter().peekable();
-        for entry in &state.entries {
-            while let Some((_, frame)) = told.next_if(|(seq, _)| *seq < entry.seq) {
-                bytes.extend_from_slice(frame);
+        let waiting = std::mem::take(&mut state.waiting);
+        state.taken.extend(waiting);
+        let mut bytes = Vec::with_capacity(state.bytes + told.bytes().len());
+        let mut told = told.frames().peekable();
+        for (mark, frame) in state.taken.iter().flat_map(|taken| taken.batch.frames()) {
+            while let Some((_, before)) = told.next_if(|(before, _)| before.seq < mark.seq) {
+                bytes.extend_from_slice(before);
             }
-            bytes.extend_from_slice(&entry.frame);
+            bytes.extend_from_slice(frame);
         }
         told.for_each(|(_, frame)| bytes.extend_from_slice(frame));
-        Some((bytes, state.taken))
+        Some(bytes)
     }
 
     /// Places in the log for the entries with which a new file begins: the void, and the event that tells of the fault.
@@ -313,6 +393,7 @@ impl Queue {
         let at = state.last_at;
         let void = (!seqs.is_empty()).then(|| {
             state.next_seq += 1;
+            state.counted_to = state.next_seq;
             (state.next_seq - 1, Void { seqs, at })
         });
         let event_seq = state.next_seq;
@@ -330,7 +411,7 @@ impl Queue {
         generation: u64,
         healed: Healed,
         healing: Healing,
-    ) -> Option<(JournalState, Vec<Vec<u8>>)> {
+    ) -> Option<(JournalState, Settled)> {
         let mut state = self.lock();
         if state.generation != generation || !matches!(state.mode, Mode::Faulty(_)) {
             return None;
@@ -341,8 +422,11 @@ impl Queue {
             ..JournalState::default()
         };
         let poisoned = std::mem::replace(&mut state.journal, next);
-        let acks = state.written(healed.count, false);
-        let (synced, frames) = state.durable();
+        state.sealing += 1;
+        let all = state.taken.len();
+        state.written(all);
+        let mut settled = Settled::default();
+        settled.take(state.durable());
         state.journal.durable_to = state.journal.durable_to.max(healing.event_seq);
         if let Some((_, void)) = healing.void {
             state.void = Some(match state.void.take() {
@@ -359,9 +443,7 @@ impl Queue {
         state.mode = Mode::Recording;
         state.journal.entries += 1;
         state.journal.since.get_or_insert_with(Instant::now);
-        drop(state);
-        confirm(acks.into_iter().chain(synced));
-        Some((poisoned, frames))
+        Some((poisoned, settled))
     }
 
     /// Sleeps before the next attempt; false if there is none to make any more.
@@ -388,9 +470,23 @@ impl Queue {
     /// Decisions refused because too much was waiting, since this was last asked; only once there is room again.
     pub(crate) fn take_overflowed(&self) -> Option<u64> {
         let mut state = self.lock();
-        let quiet =
-            state.mode == Mode::Recording && state.entries.len() * 2 < self.options.queue_max;
+        let quiet = state.mode == Mode::Recording && state.entries * 2 < self.options.queue_max;
         (quiet && state.overflowed > 0).then(|| std::mem::take(&mut state.overflowed))
+    }
+
+    /// Takes no decisions for want of room, or takes them again. If that is a change: how many were refused, and how it was before.
+    pub(crate) fn set_short(&self, short: Option<Unrecorded>) -> Option<(u64, Option<Unrecorded>)> {
+        let mut state = self.lock();
+        if state.short == short {
+            return None;
+        }
+        let before = std::mem::replace(&mut state.short, short);
+        Some((std::mem::take(&mut state.short_refused), before))
+    }
+
+    /// Why there is no room for what could as well be left out, if there is none.
+    pub(crate) fn short(&self) -> Option<Unrecorded> {
+        self.lock().short().cloned()
     }
 
     /// Takes no more decisions; what waits is still written.
@@ -422,8 +518,23 @@ impl Queue {
 /// Commit threads that may hang in given-up files before no further file is begun.
 const STUCK_MAX: usize = 8;
 
-fn confirm(acks: impl Iterator<Item = Ack>) {
-    for ack in acks {
+impl Settled {
+    fn take(&mut self, durable: Vec<Waiting>) {
+        for waiting in durable {
+            self.acks.push(waiting.acks);
+            self.durable.push(waiting.batch);
+        }
+    }
+
+    /// How many wait for an answer.
+    pub(crate) fn answers(&self) -> usize {
+        self.acks.iter().map(Vec::len).sum()
+    }
+}
+
+/// Tells all of these that it is done.
+pub(crate) fn answer(acks: Vec<Vec<Option<Ack>>>) {
+    for ack in acks.into_iter().flatten().flatten() {
         // Nobody may be waiting any more; the entry is durable all the same.
         drop(ack.send(Ok(())));
     }
@@ -433,4 +544,12 @@ fn refuse(acks: Vec<Ack>, why: &Unrecorded) {
     for ack in acks {
         drop(ack.send(Err(why.clone())));
     }
+}
+
+/// Microseconds since the epoch.
+fn wall_clock() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    })
 }

@@ -6,15 +6,22 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
+use crate::evidence::event_row::EventColumns;
 use crate::identity::{self, Identity};
 use crate::layout::{Layout, Table};
-use crate::{Disk, RecordError, Storage, calls_schema, events_schema};
+use crate::spilled;
+use crate::{
+    Changes, Disk, EventKind, RecordError, RecordKeys, Storage, calls_schema, events_schema,
+};
 
 mod calls;
+mod groups;
 pub(crate) mod row;
-mod snapshot;
+mod silence;
+pub(crate) mod snapshot;
 
 pub use calls::Calls;
+pub use groups::{CallGroup, GroupRows};
 pub use row::{CallRow, CallRows};
 
 use snapshot::Snapshot;
@@ -24,6 +31,7 @@ use snapshot::Snapshot;
 pub struct RecordReader {
     layout: Layout,
     storage: Arc<dyn Storage>,
+    keys: RecordKeys,
 }
 
 /// One sealed Parquet file.
@@ -57,7 +65,23 @@ impl RecordReader {
             path: layout.root().to_owned(),
         };
         Identity::read(&*storage, &layout)?.ok_or_else(not_a_record)?;
-        Ok(Self { layout, storage })
+        Ok(Self {
+            layout,
+            storage,
+            keys: RecordKeys::default(),
+        })
+    }
+
+    /// With keys to read what is encrypted; every other column is read without.
+    #[must_use]
+    pub fn with_keys(mut self, keys: RecordKeys) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The keys that it reads with.
+    pub fn keys(&self) -> &RecordKeys {
+        &self.keys
     }
 
     /// The record's folder.
@@ -82,6 +106,14 @@ impl RecordReader {
         Ok((segments, live))
     }
 
+    /// The calls that change something, of one moment: as far as possible from the projection that is sorted by tool and grant.
+    pub fn changes(&self) -> Result<Changes, RecordError> {
+        snapshot::undisturbed(|| {
+            let (segments, live) = self.sealed_and_live()?;
+            Changes::of(&*self.storage, &self.layout, segments, &live)
+        })
+    }
+
     /// Every call, with these columns in this order, in (`node`, `seq`) order. The answer is of one moment: each row that was
     /// durable when this was called comes exactly once, also while segments are being sealed.
     pub fn calls(&self, columns: &[&str]) -> Result<Calls, RecordError> {
@@ -96,19 +128,22 @@ impl RecordReader {
         to: Option<i64>,
     ) -> Result<Calls, RecordError> {
         let Snapshot { segments, live } = self.snapshot(Table::Calls, from, to)?;
-        Calls::new(
+        let calls = Calls::new(
             Arc::clone(&self.storage),
+            self.keys.clone(),
             columns,
             segments,
             live,
             (from, to),
-        )
+        )?;
+        Ok(calls.following(&self.layout))
     }
 
     /// The rows of one segment, with these columns in this order: for those who read segments side by side.
     pub fn segment(&self, segment: &Segment, columns: &[&str]) -> Result<Calls, RecordError> {
         Calls::new(
             Arc::clone(&self.storage),
+            self.keys.clone(),
             columns,
             vec![segment.clone()],
             Vec::new(),
@@ -118,6 +153,10 @@ impl RecordReader {
 
     /// Every event, in (`node`, `seq`) order.
     pub fn events(&self) -> Result<RecordBatch, RecordError> {
+        snapshot::undisturbed(|| self.read_events())
+    }
+
+    fn read_events(&self) -> Result<RecordBatch, RecordError> {
         let Snapshot { segments, live } = self.snapshot(Table::Events, None, None)?;
         let schema = events_schema();
         let columns: Vec<&str> = schema
@@ -127,8 +166,9 @@ impl RecordReader {
             .collect();
         let mut parts: Vec<(String, i64, RecordBatch)> = Vec::new();
         for segment in segments {
+            let (storage, path) = (&*self.storage, &segment.path);
             for batch in
-                crate::segments::open(&*self.storage, &segment.path, Table::Events, &columns)?.0
+                crate::segments::open(storage, path, Table::Events, &columns, &self.keys)?.0
             {
                 parts.push((
                     segment.node.clone(),
@@ -146,6 +186,22 @@ impl RecordReader {
         )?)
     }
 
+    /// Where retention removed calls: the time from when on none was, in microseconds since the epoch.
+    pub fn complete_from(&self) -> Result<Option<i64>, RecordError> {
+        let events = self.events()?;
+        let columns = EventColumns::new(&events)?;
+        let mut from = None;
+        for i in 0..events.num_rows() {
+            let Ok(facts) = columns.read(i) else { continue };
+            let detail = facts
+                .event
+                .detail
+                .filter(|_| facts.event.kind == EventKind::Retention);
+            from = from.max(detail.and_then(end_of_day));
+        }
+        Ok(from)
+    }
+
     /// The policy kept under this digest.
     pub fn policy(&self, digest: &str) -> Result<Vec<u8>, RecordError> {
         identity::kept(&*self.storage, &self.layout.policies(), digest)
@@ -156,6 +212,42 @@ impl RecordReader {
         identity::kept(&*self.storage, &self.layout.resolvers(), digest)
     }
 
+    /// The result that is kept in a file of its own, as the column `result` names it; decrypted, where it is encrypted. None if the
+    /// column holds the result itself.
+    pub fn result(&self, named: &str) -> Result<Option<Vec<u8>>, RecordError> {
+        let Some(digest) = spilled::spilled(named) else {
+            return Ok(None);
+        };
+        let kept = identity::kept(&*self.storage, &self.layout.results(), digest)?;
+        if !spilled::is_encrypted(named) {
+            return Ok(Some(kept));
+        }
+        self.decrypted(digest, &kept).map(Some)
+    }
+
+    #[cfg(feature = "encryption")]
+    fn decrypted(&self, digest: &str, kept: &[u8]) -> Result<Vec<u8>, RecordError> {
+        match crate::keys::parcel::unwrap(kept, &self.keys) {
+            Ok(Some(result)) => Ok(result),
+            Ok(None) => Err(RecordError::Damaged {
+                path: self.layout.results(),
+                what: format!("the result `{digest}` is not what was encrypted"),
+            }),
+            Err(fault) => Err(RecordError::EncryptedResult {
+                digest: digest.to_owned(),
+                fault,
+            }),
+        }
+    }
+
+    #[cfg(not(feature = "encryption"))]
+    fn decrypted(&self, digest: &str, _: &[u8]) -> Result<Vec<u8>, RecordError> {
+        Err(RecordError::EncryptedResult {
+            digest: digest.to_owned(),
+            fault: crate::KeyFault::NotBuilt,
+        })
+    }
+
     fn snapshot(
         &self,
         table: Table,
@@ -164,4 +256,16 @@ impl RecordReader {
     ) -> Result<Snapshot, RecordError> {
         Snapshot::take(&*self.storage, &self.layout, table, from, to)
     }
+}
+
+/// When the day ends that an event `retention` names.
+fn end_of_day(detail: &str) -> Option<i64> {
+    let detail: serde_json::Value = serde_json::from_str(detail).ok()?;
+    let day: jiff::civil::Date = detail.get("day")?.as_str()?.parse().ok()?;
+    let midnight = day
+        .tomorrow()
+        .ok()?
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .ok()?;
+    Some(midnight.timestamp().as_microsecond())
 }

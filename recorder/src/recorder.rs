@@ -1,22 +1,27 @@
 //! The record's door: opening, sealing, closing, and how it fares.
 
+use std::collections::HashSet;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::budget::{Budget, Room, Watch};
 use crate::committer::Committer;
 use crate::evidence::{Evidence, Hasher, Witness};
 use crate::identity::{self, Identity};
+use crate::keeper::{Keeper, Keeping};
 use crate::layout::Layout;
 use crate::pulse;
-use crate::queue::{Mode, Queue};
+use crate::queue::{self, Mode, Queue};
 use crate::recovery::{self, Recovery};
-use crate::sealer::{Sealer, Spare};
+use crate::sealer::Sealer;
+use crate::spare::Spare;
+use crate::storage::Metered;
 use crate::{
-    Calls, DigestKey, Event, EventKind, Log, RecordError, RecordOptions, RecordReader, Storage,
-    Unrecorded, VerifyingKey,
+    Calls, CompactedDay, Compaction, DigestKey, Event, EventKind, Hash, Log, RecordError,
+    RecordOptions, RecordReader, RemovedDay, Shipment, Storage, Unrecorded, VerifyingKey, spilled,
 };
 
 /// A record that is open for writing. Clones are handles to the same record; when the last is dropped, it is closed.
@@ -32,6 +37,8 @@ struct Inner {
     reader: RecordReader,
     evidence: Arc<Evidence>,
     storage: Arc<dyn Storage>,
+    keeper: Arc<Keeper>,
+    budget: Arc<Budget>,
     /// One document at a time, since two writers of the same one would meet in its file aside.
     keeping: Mutex<()>,
     running: Mutex<Option<Running>>,
@@ -40,8 +47,13 @@ struct Inner {
 /// What ends when the record is closed. The lock goes last.
 struct Running {
     witness: Witness,
+    keeping: Keeping,
+    watch: Watch,
     pulse: Sender<()>,
     committer: Receiver<Result<(), Unrecorded>>,
+    spare: Arc<Spare>,
+    /// Hangs up when no journal file is being made ahead any more.
+    stocked: Receiver<()>,
     sealer: JoinHandle<()>,
     lock: Arc<dyn Send + Sync>,
 }
@@ -78,7 +90,7 @@ impl Recovered {
 /// How a record fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// Decisions can be written.
+    /// Decisions can be written, and there is room for them.
     pub recording: bool,
     /// Why not, or what goes wrong with sealing or with checkpoints.
     pub fault: Option<String>,
@@ -90,6 +102,12 @@ pub struct Health {
     pub last_seq: Option<i64>,
     /// Segments written since the record was opened.
     pub sealed: u64,
+    /// Entries made durable since the record was opened.
+    pub durable: u64,
+    /// Syncs that this took: how many calls share one says how the disk copes.
+    pub syncs: u64,
+    /// How much room there is.
+    pub room: Room,
 }
 
 impl Recorder {
@@ -100,28 +118,38 @@ impl Recorder {
         storage: Arc<dyn Storage>,
     ) -> Result<(Self, Log, Recovered), RecordError> {
         let layout = Layout::new(&options.path);
+        let metered = Arc::new(Metered::new(storage, layout.root()));
+        let storage: Arc<dyn Storage> = Arc::clone(&metered) as Arc<dyn Storage>;
         let lock: Arc<dyn Send + Sync> = Arc::from(take_folder(&*storage, &layout)?);
         let identity = Identity::establish(&*storage, &layout, &options)?;
         let key = identity::digest_key(&*storage, &layout)?;
         let node: Arc<str> = identity.node.into();
         let evidence = Arc::new(Evidence::open(&storage, &layout, &node, &options)?);
+        let budget = Arc::new(Budget::open(&metered, &layout, &options)?);
+        let recover = || {
+            let ahead = options.journal_ahead_bytes;
+            recovery::recover(&*storage, &layout, &node, ahead, &evidence, &options.keys)
+        };
+        let recovered = match recover() {
+            // What a process that was killed had in reserve is enough to begin with.
+            Err(error) if error.of_io().is_some_and(|it| budget.gives_way(it)) => recover(),
+            recovered => recovered,
+        };
         let Recovery {
             journal,
             last,
             unfinished,
             torn,
-        } = recovery::recover(
-            &*storage,
-            &layout,
-            &node,
-            options.journal_ahead_bytes,
-            &evidence,
-        )?;
+        } = recovered?;
 
         let next_seq = last.map_or(0, |(seq, _)| seq + 1);
         let last_at = last.map_or(i64::MIN, |(_, at)| at);
         let tick = pulse::tick(&options);
+
         let queue = Arc::new(Queue::new(options, next_seq, last_at, journal.number));
+        budget.look(&queue);
+        let keeper = Keeper::new(&storage, &layout, &node, &evidence, &budget, &queue);
+        let keeper = Arc::new(keeper);
         let spare = Arc::new(Spare::default());
         let (to_sealer, jobs) = mpsc::channel();
         let (to_closed, committer) = mpsc::channel();
@@ -130,15 +158,21 @@ impl Recorder {
             Arc::clone(&storage),
             layout.clone(),
             Arc::clone(&node),
-            Arc::clone(&spare),
             Arc::clone(&evidence),
+            Arc::clone(&budget),
         );
         let (to_hasher, durable) = mpsc::sync_channel(BATCHES_MAX);
         let grown = Arc::clone(&evidence);
         spawn("weir-leaves", move || {
             Hasher::default().run(&grown, &durable);
         })?;
+        let (to_answer, done) = mpsc::sync_channel(BATCHES_MAX);
+        spawn("weir-answer", move || {
+            done.into_iter().for_each(queue::answer);
+        })?;
         let witness = Witness::start(&evidence)?;
+        let watch = Watch::start(&budget, &queue, Arc::clone(&lock))?;
+        let keeping = Keeping::start(Arc::clone(&keeper), Arc::clone(&lock))?;
         // If closing fails, the folder stays locked until nobody can write segments any more.
         let held = Arc::clone(&lock);
         let sealer = spawn("weir-seal", move || {
@@ -152,16 +186,26 @@ impl Recorder {
             node: Arc::clone(&node),
             sealer: to_sealer,
             leaves: to_hasher,
-            spare,
+            answers: to_answer,
+            spare: Arc::clone(&spare),
+            budget: Arc::clone(&budget),
             closed: to_closed,
         });
         commits
             .start(journal)
             .map_err(RecordError::io("start", "the commit thread"))?;
+        let (ahead, maker) = (Arc::clone(&spare), Arc::clone(&commits));
+        let (to_end, stocked) = mpsc::channel();
+        let held = Arc::clone(&lock);
+        spawn("weir-ahead", move || {
+            ahead.run(&*maker.storage, |room| maker.make(room));
+            drop((maker, held, to_end));
+        })?;
         let (pulse, stopped) = mpsc::channel();
         spawn("weir-pulse", move || pulse::run(&commits, tick, &stopped))?;
 
-        let reader = RecordReader::open_with(layout.root(), Arc::clone(&storage))?;
+        let reader = RecordReader::open_with(layout.root(), Arc::clone(&storage))?
+            .with_keys(queue.options.keys.clone());
         let log = Log::new(Arc::clone(&queue));
         let recovered = Recovered {
             last_seq: last.map(|(seq, _)| seq),
@@ -172,8 +216,12 @@ impl Recorder {
         };
         let running = Mutex::new(Some(Running {
             witness,
+            keeping,
+            watch,
             pulse,
             committer,
+            spare,
+            stocked,
             sealer,
             lock,
         }));
@@ -186,6 +234,8 @@ impl Recorder {
                 reader,
                 evidence,
                 storage,
+                keeper,
+                budget,
                 keeping: Mutex::new(()),
                 running,
             })),
@@ -224,6 +274,28 @@ impl Recorder {
         self.0.keep(&self.0.layout.resolvers(), digest, document)
     }
 
+    /// Keeps a result that is too long for its row, durable when this returns: what stands in the column `result` instead,
+    /// which names the file by the digest of its bytes. With record keys the file is encrypted.
+    pub fn keep_result(&self, result: &[u8]) -> Result<String, RecordError> {
+        let folder = self.0.layout.results();
+        let storage = &*self.0.storage;
+        storage
+            .create_folder(&folder)
+            .map_err(RecordError::io("create", &folder))?;
+        if let Some(why) = self.0.queue.short() {
+            return Err(RecordError::Unwritable(why.to_string()));
+        }
+        let encrypted = self.0.encrypted(result)?;
+        let key = encrypted.as_ref().map(|(_, id)| *id);
+        let document = encrypted
+            .as_ref()
+            .map_or(result, |(parcel, _)| parcel.as_slice());
+        let digest = identity::digest(document);
+        self.0.keeper.expected().insert(&digest);
+        self.0.keep(&folder, &digest, document)?;
+        Ok(spilled::name(&digest, result.len(), key))
+    }
+
     /// Seals everything queued so far and returns when that is done. Calls without an outcome stay in the journal.
     pub fn seal_now(&self) -> Result<(), RecordError> {
         let (sealed, answer) = mpsc::channel();
@@ -233,6 +305,25 @@ impl Recorder {
                 "the journal had to be given up meanwhile".into(),
             ))
         })
+    }
+
+    /// Joins the sealed files of every day that has more than one, while the record goes on being written; tells of each day. A
+    /// record that is open does this by itself, see [`RecordOptions::compact_segments`].
+    pub fn compact(
+        &self,
+        mut progress: impl FnMut(&CompactedDay),
+    ) -> Result<Compaction, RecordError> {
+        self.0.keeper.compact(&mut progress)
+    }
+
+    /// Removes the days that are older or more than [`RecordOptions::retain`] keeps. A record that is open does this by itself.
+    pub fn retain(&self) -> Result<Vec<RemovedDay>, RecordError> {
+        self.0.keeper.retain()
+    }
+
+    /// What retention leaves for counters to be rebuilt from, from now on: [`Retain::window`](crate::Retain::window).
+    pub fn retain_window(&self, window: Duration) {
+        self.0.keeper.retain_window(window);
     }
 
     /// The key with which checkpoints of this record are verified.
@@ -266,21 +357,42 @@ impl Recorder {
         Ok(public)
     }
 
+    /// What a copy of this record consists of now, without its journal; of what the copy is `known` to have nothing is read. None
+    /// while nothing was sealed.
+    pub fn shipment(&self, known: &HashSet<String>) -> Result<Option<Shipment>, RecordError> {
+        Shipment::take(&*self.0.storage, &self.0.layout, known)
+    }
+
+    /// The newest checkpoint: its path in the record's folder, and its bytes. None in a new record.
+    pub fn checkpoint(&self) -> Result<Option<(String, Vec<u8>)>, RecordError> {
+        Shipment::newest_checkpoint(&*self.0.storage, &self.0.layout, &self.0.node)
+    }
+
+    /// Vouches for the list of a copy's files, of which this is the digest. Lists are numbered; see [`crate::verify_list`].
+    pub fn sign_list(&self, number: u64, digest: &Hash) -> String {
+        self.0.evidence.sign_list(number, digest)
+    }
+
     /// How the record fares.
     pub fn health(&self) -> Health {
         let evidence = self.0.evidence.fault();
+        let room = self.0.budget.room();
         let state = self.0.queue.lock();
+        let short = state.short().map(ToString::to_string);
         let fault = match &state.mode {
-            Mode::Faulty(why) => Some(why.to_string()),
-            Mode::Recording | Mode::Closing | Mode::Closed => state.seal_fault.clone(),
+            Mode::Faulty(why) => short.or_else(|| Some(why.to_string())),
+            Mode::Recording | Mode::Closing | Mode::Closed => short.or(state.seal_fault.clone()),
         };
         Health {
-            recording: state.mode == Mode::Recording,
+            recording: state.mode == Mode::Recording && state.short().is_none(),
             fault: fault.or(evidence),
             waiting: state.waiting(),
             unsealed: state.unsealed,
             last_seq: (state.next_seq > 0).then(|| state.next_seq - 1),
             sealed: state.sealed,
+            durable: state.durable_entries(),
+            syncs: state.syncs,
+            room,
         }
     }
 
@@ -291,6 +403,9 @@ impl Recorder {
     }
 }
 
+/// How long a stop waits until the reserve is given up.
+const RESERVE_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Batches that may wait to be hashed; hashing is far faster than a disk.
 const BATCHES_MAX: usize = 64;
 
@@ -298,6 +413,27 @@ impl Inner {
     fn keep(&self, folder: &Path, digest: &str, document: &[u8]) -> Result<(), RecordError> {
         let _keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         identity::keep(&*self.storage, folder, digest, document)
+    }
+
+    /// A document encrypted by the record key in use, and its id; none if there is none.
+    #[cfg(feature = "encryption")]
+    fn encrypted(&self, document: &[u8]) -> Result<Option<(Vec<u8>, &str)>, RecordError> {
+        let Some(key) = self.queue.options.keys.active() else {
+            return Ok(None);
+        };
+        let parcel = crate::keys::parcel::wrap(document, key)?;
+        Ok(Some((parcel, &key.id)))
+    }
+
+    /// A build that cannot encrypt opens no record that is to be encrypted.
+    #[cfg(not(feature = "encryption"))]
+    #[expect(
+        clippy::unnecessary_wraps,
+        clippy::unused_self,
+        reason = "as with the feature"
+    )]
+    fn encrypted(&self, _: &[u8]) -> Result<Option<(Vec<u8>, &str)>, RecordError> {
+        Ok(None)
     }
 
     fn close(&self) -> Result<(), RecordError> {
@@ -311,12 +447,18 @@ impl Inner {
         };
         let Running {
             witness,
+            keeping,
+            watch,
             pulse,
             committer,
+            spare,
+            stocked,
             sealer,
             lock,
         } = running;
         drop(pulse);
+        keeping.stop(self.queue.options.commit_wait_max);
+        watch.stop(self.queue.options.commit_wait_max.min(RESERVE_WAIT_MAX));
         let was_recording = self.queue.close();
         let committed = if was_recording {
             self.committed(&committer)
@@ -324,6 +466,11 @@ impl Inner {
             Err(unwritable("a storage fault"))
         };
         self.queue.shut();
+        spare.close();
+        let made = stocked.recv_timeout(self.queue.options.commit_wait_max);
+        if made == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("the disk hangs; the folder stays locked until it answers");
+        }
         let sealed = committed.and_then(|()| {
             // A panic of the sealer leaves the journal, which the next start recovers.
             sealer

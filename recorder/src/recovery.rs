@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::RecordError;
+use crate::RecordKeys;
 use crate::Segment;
 use crate::Storage;
 use crate::entry::{Head, Header, file_head};
 use crate::evidence::{Evidence, Hasher};
 use crate::index::{Index, JournalBytes};
 use crate::journal::JournalFile;
+use crate::keeper::aside;
 use crate::layout::{Layout, Table};
 use crate::seal::seal;
 use crate::segments;
@@ -35,7 +37,9 @@ pub(crate) fn recover(
     node: &Arc<str>,
     ahead: u64,
     evidence: &Evidence,
+    keys: &RecordKeys,
 ) -> Result<Recovery, RecordError> {
+    aside::clear(storage, layout)?;
     segments::remove_leftovers(storage, layout, Table::Calls)?;
     segments::remove_leftovers(storage, layout, Table::Events)?;
     let files = JournalBytes::read_all(storage, layout)?;
@@ -66,11 +70,11 @@ pub(crate) fn recover(
         }
     }
     let last = grow(evidence, &index, last)?;
-    let done = seal(storage, layout, node, &index, true, evidence)?;
+    let done = seal(storage, layout, node, &index, true, evidence, keys)?;
 
     let number = ours.iter().map(|file| file.number + 1).max().unwrap_or(1);
     let journals = layout.journals();
-    let mut journal = JournalFile::prepare(storage, layout, node, number, ahead)
+    let mut journal = JournalFile::prepare(storage, layout, node, number, (ahead, ahead))
         .map_err(RecordError::io("create", layout.journal(node, number)))?;
     let header = Header {
         node: node.to_string(),
@@ -117,7 +121,7 @@ fn sealed_by(
     node: &str,
 ) -> Result<Vec<Segment>, RecordError> {
     let mut sealed = Vec::new();
-    for table in [Table::Calls, Table::Events] {
+    for table in Table::OF_THE_LOG {
         sealed.extend(segments::list(storage, layout, table, None..=None)?);
     }
     sealed.retain(|segment| segment.node == node);

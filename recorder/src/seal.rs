@@ -7,11 +7,11 @@ use arrow::array::RecordBatch;
 
 use crate::evidence::Evidence;
 use crate::evidence::checkpoint::SealedFile;
-use crate::index::Index;
+use crate::index::{Index, Openness};
 use crate::layout::{DAY, Layout, Table, date};
 use crate::rows::{CallsBuilder, End, EventsBuilder};
-use crate::segments::{self, Staged, Unsealed};
-use crate::{RecordError, Storage};
+use crate::segments::{self, Begun, SegmentWriter, Staged};
+use crate::{RecordError, RecordKeys, Storage};
 
 /// What sealing came to.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Done {
     pub(crate) segments: u64,
     /// Calls written.
     pub(crate) sealed: Vec<i64>,
-    /// Calls left open: place, time, and the entry to carry on.
+    /// Calls left open: the place of the call, and of each entry to carry on with its bytes.
     pub(crate) open: Vec<(i64, i64, Vec<u8>)>,
     /// Calls written as `unknown`.
     pub(crate) unknown: u64,
@@ -35,39 +35,41 @@ pub(crate) fn seal(
     index: &Index<'_>,
     last: bool,
     evidence: &Evidence,
+    keys: &RecordKeys,
 ) -> Result<Done, RecordError> {
+    // The files that are looked through stay where they are, and a day folder is the one that others read.
+    let _naming = evidence.naming();
     let mut done = Done::default();
     let target = Target {
         storage,
         layout,
         node,
         reached: (index.last_seq.unwrap_or(-1), index.last_at.unwrap_or(0)),
+        keys,
     };
 
     let sealed = target.sealed(Table::Calls, index.calls_range(), index.first_decided_at())?;
     let mut rows = Days::new(&target, Table::Calls, CallsBuilder::new(node));
-    index.each_call(&sealed, |found| {
-        if found.is_open() && !last {
-            done.open
-                .push((found.seq, found.at, found.payload.to_vec()));
-            return Ok(());
+    index.each_call(&sealed, |mut call| {
+        let (seq, at) = call.place();
+        if let Some(openness) = call.is_open()? {
+            if !last {
+                let entries = call.payloads().map(|(at, bytes)| (seq, at, bytes.to_vec()));
+                done.open.extend(entries);
+                return Ok(());
+            }
+            call.end = End::Unknown;
+            done.unknown += u64::from(openness == Openness::Outcome);
         }
-        let end = if found.is_open() {
-            End::Unknown
-        } else {
-            found.end
-        };
-        done.unknown += u64::from(end == End::Unknown);
-        done.sealed.push(found.seq);
-        rows.of(found.seq, found.at)?
-            .push(found.seq, found.at, found.call, &end)
+        done.sealed.push(seq);
+        call.add_to(rows.of(seq, at)?)
     })?;
     let mut staged = rows.finish()?;
 
     let sealed = target.sealed(Table::Events, index.events_range(), index.first_event_at())?;
     let mut rows = Days::new(&target, Table::Events, EventsBuilder::new(node));
     index.each_event(&sealed, |seq, at, event| {
-        rows.of(seq, at)?.push(seq, at, event)
+        Ok(rows.of(seq, at)?.push(seq, at, event)?)
     })?;
     staged.extend(rows.finish()?);
     // What the files hold is signed before anybody sees them.
@@ -89,6 +91,7 @@ struct Target<'a> {
     layout: &'a Layout,
     node: &'a Arc<str>,
     reached: (i64, i64),
+    keys: &'a RecordKeys,
 }
 
 impl Target<'_> {
@@ -109,20 +112,32 @@ impl Target<'_> {
     }
 }
 
+/// Rows of a batch on its way to a segment: so few that the columns stay in the processor's cache while they are made and encoded.
+const BATCH_ROWS: usize = 8192;
+
 /// Rows on their way to a segment.
 trait Rows {
+    fn count(&self) -> usize;
     fn take(&mut self) -> Result<RecordBatch, RecordError>;
 }
 
 impl Rows for CallsBuilder {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn take(&mut self) -> Result<RecordBatch, RecordError> {
-        self.finish()
+        Ok(self.finish()?)
     }
 }
 
 impl Rows for EventsBuilder {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn take(&mut self) -> Result<RecordBatch, RecordError> {
-        self.finish()
+        Ok(self.finish()?)
     }
 }
 
@@ -132,7 +147,8 @@ struct Days<'a, R> {
     table: Table,
     rows: R,
     day: i64,
-    range: Option<(i64, i64)>,
+    last_seq: i64,
+    writer: Option<SegmentWriter<'a>>,
     staged: Vec<Staged>,
 }
 
@@ -143,50 +159,57 @@ impl<'a, R: Rows> Days<'a, R> {
             table,
             rows,
             day: 0,
-            range: None,
+            last_seq: 0,
+            writer: None,
             staged: Vec::new(),
         }
     }
 
-    /// The rows of this time's day; those of the day before are written first.
+    /// The rows of this time's day, to which one with this `seq` is about to be added; those of the day before are ended first.
     fn of(&mut self, seq: i64, at: i64) -> Result<&mut R, RecordError> {
         let day = at.div_euclid(DAY);
         if day != self.day {
-            self.write()?;
+            self.end_day()?;
             self.day = day;
         }
-        let (first, last) = self.range.unwrap_or((seq, seq));
-        self.range = Some((first.min(seq), last.max(seq)));
+        match &mut self.writer {
+            None => self.writer = Some(self.begin(seq)?),
+            Some(writer) if self.rows.count() >= BATCH_ROWS => writer.write(&self.rows.take()?)?,
+            Some(_) => {}
+        }
+        self.last_seq = seq;
         Ok(&mut self.rows)
     }
 
     fn finish(mut self) -> Result<Vec<Staged>, RecordError> {
-        self.write()?;
+        self.end_day()?;
         Ok(self.staged)
     }
 
-    fn write(&mut self) -> Result<(), RecordError> {
-        let Some((first_seq, last_seq)) = self.range.take() else {
-            return Ok(());
-        };
+    fn begin(&self, first_seq: i64) -> Result<SegmentWriter<'a>, RecordError> {
         let Target {
             storage,
             layout,
             node,
             reached,
+            keys,
         } = *self.target;
-        let (table, date, rows) = (self.table, date(self.day * DAY), self.rows.take()?);
-        let unsealed = Unsealed {
-            table,
+        let begun = Begun {
+            table: self.table,
             node,
-            date: &date,
+            date: date(self.day * DAY),
             first_seq,
-            last_seq,
-            rows,
             reached,
+            keys,
         };
-        self.staged
-            .push(segments::stage(storage, layout, &unsealed)?);
+        SegmentWriter::begin(storage, layout, begun)
+    }
+
+    fn end_day(&mut self) -> Result<(), RecordError> {
+        if let Some(mut writer) = self.writer.take() {
+            writer.write(&self.rows.take()?)?;
+            self.staged.push(writer.finish(self.last_seq)?);
+        }
         Ok(())
     }
 }

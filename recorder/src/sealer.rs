@@ -3,17 +3,16 @@
 //! Whatever moment it is stopped at, each row is in a journal file or a segment; rows in both are recognised by their `seq`,
 //! here, at recovery, and by readers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::entry::payload_frame;
+use crate::budget::Budget;
 use crate::evidence::Evidence;
 use crate::index::{Index, JournalBytes};
-use crate::journal::JournalFile;
 use crate::layout::Layout;
-use crate::queue::{Entering, Queue, Sealed};
+use crate::queue::{Promise, Queue, Sealed};
 use crate::seal::seal;
 use crate::{RecordError, Storage, Unrecorded};
 
@@ -30,30 +29,6 @@ pub(crate) enum Job {
     Answer(Sealed),
 }
 
-/// A journal file made ahead, so that the commit thread need not.
-#[derive(Debug, Default)]
-pub(crate) struct Spare(Mutex<Option<JournalFile>>);
-
-impl Spare {
-    pub(crate) fn take(&self) -> Option<JournalFile> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    fn put(&self, journal: JournalFile) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(journal);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none()
-    }
-}
-
 /// Seals journal files, one after another.
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -61,10 +36,12 @@ pub(crate) struct Sealer {
     storage: Arc<dyn Storage>,
     layout: Layout,
     node: Arc<str>,
-    spare: Arc<Spare>,
     evidence: Arc<Evidence>,
-    /// Calls carried into a later file and not sealed yet, with their time.
-    open: HashMap<i64, i64>,
+    budget: Arc<Budget>,
+    /// Calls carried into a later file and not sealed yet.
+    open: HashSet<i64>,
+    /// What the last file was read into.
+    buffer: Vec<u8>,
     /// Files that could not be sealed before the record closed.
     left: Vec<(u64, Option<i64>)>,
 }
@@ -75,17 +52,18 @@ impl Sealer {
         storage: Arc<dyn Storage>,
         layout: Layout,
         node: Arc<str>,
-        spare: Arc<Spare>,
         evidence: Arc<Evidence>,
+        budget: Arc<Budget>,
     ) -> Self {
         Self {
             queue,
             storage,
             layout,
             node,
-            spare,
             evidence,
-            open: HashMap::new(),
+            budget,
+            open: HashSet::new(),
+            buffer: Vec::new(),
             left: Vec::new(),
         }
     }
@@ -105,7 +83,7 @@ impl Sealer {
                     self.left.push((number, durable_to));
                     let files = std::mem::take(&mut self.left);
                     self.attempt(&files, true);
-                    return self.drop_spare();
+                    return;
                 }
                 Job::Seal {
                     number,
@@ -119,7 +97,6 @@ impl Sealer {
                             break;
                         }
                     }
-                    self.prepare_spare();
                 }
             }
         }
@@ -129,9 +106,14 @@ impl Sealer {
         let result = self.seal_files(files, last);
         if let Err(error) = &result {
             tracing::warn!(%error, "the journal cannot be sealed yet");
+            // Once it is sealed, there is more room than before.
+            if let Some(error) = error.of_io() {
+                self.budget.take_up(error, &self.queue);
+            }
         }
         let fault = result.err().map(|error| error.to_string());
         let done = fault.is_none();
+        self.budget.changed();
         self.queue.lock().seal_fault = fault;
         done
     }
@@ -156,7 +138,8 @@ impl Sealer {
         let mut read = Vec::new();
         for (number, durable_to) in files {
             let path = self.layout.journal(&self.node, *number);
-            match JournalBytes::read(&*self.storage, path, *number) {
+            let buffer = std::mem::take(&mut self.buffer);
+            match JournalBytes::read_into(&*self.storage, path, *number, buffer) {
                 Ok(file) => read.push((file, *durable_to)),
                 // An earlier attempt came as far as removing it.
                 Err(error) if error.is_vanished() => {}
@@ -171,6 +154,7 @@ impl Sealer {
             &index,
             last,
             &self.evidence,
+            &self.queue.options.keys,
         )?;
         if !last {
             self.carry_open(&index, &done.open)?;
@@ -187,9 +171,13 @@ impl Sealer {
         self.storage
             .sync_folder(&folder)
             .map_err(RecordError::io("sync", &folder))?;
+        let entries = index.entries as u64;
+        drop(index);
+        self.buffer = read.pop().map(|(file, _)| file.bytes).unwrap_or_default();
         let mut state = self.queue.lock();
+        state.sealing = state.sealing.saturating_sub(files.len());
         state.sealed += done.segments;
-        state.unsealed = state.unsealed.saturating_sub(index.entries as u64);
+        state.unsealed = state.unsealed.saturating_sub(entries);
         Ok(())
     }
 
@@ -200,13 +188,13 @@ impl Sealer {
         open: &[(i64, i64, Vec<u8>)],
     ) -> Result<(), RecordError> {
         let mut carried = Vec::new();
-        for (seq, at, payload) in open {
-            carried.push(self.carry((*seq, *at), payload)?);
-            self.open.insert(*seq, *at);
+        for (call_seq, seq, payload) in open {
+            carried.push(self.carry(*seq, payload)?);
+            self.open.insert(*call_seq);
         }
         for (call_seq, payload) in index.strays() {
-            if let Some(at) = self.open.get(&call_seq) {
-                carried.push(self.carry((call_seq, *at), payload)?);
+            if self.open.contains(&call_seq) {
+                carried.push(self.carry(call_seq, payload)?);
             }
         }
         for durable in carried {
@@ -216,35 +204,8 @@ impl Sealer {
         Ok(())
     }
 
-    fn carry(
-        &self,
-        place: (i64, i64),
-        payload: &[u8],
-    ) -> Result<tokio::sync::oneshot::Receiver<Result<(), Unrecorded>>, RecordError> {
-        let queued = self
-            .queue
-            .push(Entering::Carried, place, payload_frame(payload));
+    fn carry(&self, seq: i64, payload: &[u8]) -> Result<Promise, RecordError> {
+        let queued = self.queue.carry(seq, payload);
         queued.map_err(|why| RecordError::Unwritable(why.to_string()))
-    }
-
-    fn drop_spare(&self) {
-        if let Some(spare) = self.spare.take() {
-            spare.discard(&*self.storage);
-        }
-    }
-
-    fn prepare_spare(&self) {
-        if !self.spare.is_empty() {
-            return;
-        }
-        let (number, ahead) = (
-            self.queue.take_number(),
-            self.queue.options.journal_ahead_bytes,
-        );
-        match JournalFile::prepare(&*self.storage, &self.layout, &self.node, number, ahead) {
-            Ok(journal) => self.spare.put(journal),
-            // The commit thread will make one when it needs it, and say what is wrong.
-            Err(error) => tracing::debug!(%error, "no journal file could be made ahead"),
-        }
     }
 }

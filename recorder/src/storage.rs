@@ -9,8 +9,10 @@ use bytes::Bytes;
 use parquet::file::reader::{ChunkReader, Length};
 
 mod disk;
+mod metered;
 
 pub use disk::Disk;
+pub(crate) use metered::Metered;
 
 /// The operations a record is made of. Nothing is durable before [`StorageFile::sync_data`] (contents) and
 /// [`Storage::sync_folder`] (names) have returned.
@@ -21,6 +23,23 @@ pub trait Storage: Debug + Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
     /// Makes a new, empty file that only its owner may read.
     fn create_private(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Makes a new file of so many bytes, whose place on the disk is taken when this returns. What is in it is of no use.
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut file = self.create(path)?;
+        let zeros = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < bytes {
+            let count = usize::try_from(bytes - at).map_or(zeros.len(), |it| it.min(zeros.len()));
+            file.write_at(at, zeros.get(..count).unwrap_or_default())?;
+            at += count as u64;
+        }
+        file.sync_data()
+    }
+    /// How much room there is on the disk of a folder; none where nobody knows.
+    fn space(&self, folder: &Path) -> io::Result<Option<Space>> {
+        let _ = folder;
+        Ok(None)
+    }
     /// Whether only its owner may read a file; where nothing else is known, all are.
     fn is_private(&self, path: &Path) -> io::Result<bool> {
         let _ = path;
@@ -28,19 +47,53 @@ pub trait Storage: Debug + Send + Sync {
     }
     /// Opens a file to read parts of it.
     fn open(&self, path: &Path) -> io::Result<Source>;
+    /// How long a file is.
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        self.open(path).map(|source| Length::len(&source))
+    }
     /// Reads a whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Reads a whole file into a buffer, in the place of what it holds.
+    fn read_into(&self, path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
+        *buffer = self.read(path)?;
+        Ok(())
+    }
     /// The names in a folder, sorted; none if the folder does not exist.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
-    /// Gives a file another name, replacing what had that name.
+    /// Gives a file or a folder another name, replacing a file that had that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty folder.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        let _ = folder;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Gives a file a second name; an error if somebody has that name.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Lets two folders take each other's name in one step: who looks finds the one or the other, and never neither.
+    /// [`io::ErrorKind::Unsupported`] where the file system cannot.
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let _ = (one, other);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes the names in a folder durable.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Takes the exclusive lock that this file stands for, until the returned value is dropped.
     /// [`io::ErrorKind::WouldBlock`] if somebody has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// How much room a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Its size, in bytes.
+    pub total: u64,
+    /// Bytes that the process may still write.
+    pub free: u64,
 }
 
 /// A file being written.

@@ -104,10 +104,10 @@ impl Classes {
         self.0.get(class as usize).copied().unwrap_or(0)
     }
 
-    /// Counts one more call.
-    pub fn count(&mut self, class: Class) {
+    /// Counts more calls.
+    pub fn count(&mut self, class: Class, calls: u64) {
         if let Some(count) = self.0.get_mut(class as usize) {
-            *count += 1;
+            *count += calls;
         }
     }
 

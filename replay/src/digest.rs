@@ -13,18 +13,21 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::Classes;
-use crate::report::Candidate;
+use crate::notable::Notable;
+use crate::report::{Candidate, uuid_text};
+use crate::symbols::Symbols;
 
-/// One row that is not `same`, as it enters the digest and `--out`.
+/// What replay says of one call, as it enters the digest, `--out` and `what_if`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line<'a> {
     pub(crate) node: &'a str,
     pub(crate) seq: i64,
-    pub(crate) call_id: String,
+    #[serde(serialize_with = "as_uuid")]
+    pub(crate) call_id: [u8; 16],
     pub(crate) class: &'a str,
     pub(crate) reason: &'a str,
     pub(crate) would_verdict: &'a str,
@@ -33,27 +36,60 @@ pub(crate) struct Line<'a> {
     pub(crate) after_divergence: bool,
 }
 
-/// The digest of a replay with these results; `lines` in (`node`, `seq`) order.
-pub(crate) fn result_digest<'a>(
-    candidate: Option<&Candidate>,
-    assigned: &BTreeMap<String, Candidate>,
-    classes: &Classes,
-    lines: impl Iterator<Item = Line<'a>>,
-) -> String {
-    let mut hash = Sha256::new();
-    let mut line = |text: &str| {
-        hash.update(text.as_bytes());
-        hash.update(b"\n");
-    };
-    line(candidate.map_or("own", |candidate| &candidate.digest));
-    for (grant, candidate) in assigned {
-        line(&format!("{}={}", json(grant), candidate.digest));
+impl<'a> Line<'a> {
+    /// Of a row whose words these are, where nodes are in the order of their names.
+    pub(crate) fn of(row: &Notable, symbols: &'a Symbols, nodes: &'a [String]) -> Self {
+        let word = |symbol| &**symbols.word(symbol);
+        Self {
+            node: nodes.get(row.node as usize).map_or("", String::as_str),
+            seq: row.seq,
+            call_id: row.call_id,
+            class: row.class.as_str(),
+            reason: word(row.words.reason),
+            would_verdict: word(row.words.would_verdict),
+            would_rule: word(row.words.would_rule),
+            would_message: word(row.words.would_message),
+            after_divergence: row.after_divergence,
+        }
     }
-    line(&json(classes));
-    for row in lines {
-        line(&json(&row));
+}
+
+fn as_uuid<S: Serializer>(id: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&uuid_text(id))
+}
+
+/// The digest of a replay, being made.
+pub(crate) struct ResultDigest(Sha256);
+
+impl ResultDigest {
+    /// Of a replay with these results; what follows are lines in (`node`, `seq`) order.
+    pub(crate) fn new(
+        candidate: Option<&Candidate>,
+        assigned: &BTreeMap<String, Candidate>,
+        classes: &Classes,
+    ) -> Self {
+        let mut digest = Self(Sha256::new());
+        digest.line(candidate.map_or("own", |candidate| &candidate.digest));
+        for (grant, candidate) in assigned {
+            digest.line(&format!("{}={}", json(grant), candidate.digest));
+        }
+        digest.line(&json(classes));
+        digest
     }
-    format!("sha256:{}", hex::encode(hash.finalize()))
+
+    /// Adds a row that is not `same`.
+    pub(crate) fn add(&mut self, line: &Line<'_>) {
+        self.line(&json(line));
+    }
+
+    pub(crate) fn finish(self) -> String {
+        format!("sha256:{}", hex::encode(self.0.finalize()))
+    }
+
+    fn line(&mut self, text: &str) {
+        self.0.update(text.as_bytes());
+        self.0.update(b"\n");
+    }
 }
 
 /// Plain JSON of a value that cannot fail to serialize.

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use weir_policy::{Needs, Policy, Resolver};
+use weir_policy::{Policy, Resolver};
 use weir_recorder::RecordReader;
-
-use crate::symbols::{Symbol, Symbols};
 
 /// What cannot be judged again because a document is missing or does not load.
 pub(crate) mod missing {
@@ -20,12 +18,10 @@ pub(crate) mod missing {
     pub(crate) const RESOLVER_UNREADABLE: &str = "resolver does not load";
     /// A rule reads the arguments, and those on record cannot be read as live read them.
     pub(crate) const ARGUMENTS: &str = "arguments do not resolve";
-    /// A policy that reads arguments came into force after replay had looked which there are.
-    pub(crate) const UNREAD: &str = "recorded while replay ran";
     /// The names on record cannot be what the resolver on record gave.
     pub(crate) const NAMES: &str = "names do not fit the resolver";
-    /// A rule reads the arguments, and some of their values were replaced.
-    pub(crate) const REDACTED: &str = "redacted";
+    /// The name of the resource holds a value that was replaced.
+    pub(crate) const REDACTED: &str = "redacted name";
 }
 
 type Loaded<T> = Result<Arc<T>, &'static str>;
@@ -33,8 +29,8 @@ type Loaded<T> = Result<Arc<T>, &'static str>;
 /// Documents by digest.
 pub(crate) struct Kept {
     reader: RecordReader,
-    policies: HashMap<Symbol, Loaded<Policy>>,
-    resolvers: HashMap<Symbol, Loaded<Resolver>>,
+    policies: HashMap<String, Loaded<Policy>>,
+    resolvers: HashMap<String, Loaded<Resolver>>,
     plain: Arc<Resolver>,
 }
 
@@ -49,12 +45,11 @@ impl Kept {
     }
 
     /// The policy with this digest, or why there is none.
-    pub(crate) fn policy(&mut self, digest: Symbol, symbols: &Symbols) -> Loaded<Policy> {
+    pub(crate) fn policy(&mut self, digest: &str) -> Loaded<Policy> {
         let reader = &self.reader;
         self.policies
-            .entry(digest)
+            .entry_ref(digest)
             .or_insert_with(|| {
-                let digest = symbols.word(digest);
                 let document = reader.policy(digest).map_err(|_| missing::POLICY)?;
                 let policy =
                     Policy::load(&document, digest).map_err(|_| missing::POLICY_UNREADABLE)?;
@@ -64,17 +59,15 @@ impl Kept {
     }
 
     /// The resolver with this digest, or why there is none. A row without one was read plainly.
-    pub(crate) fn resolver(&mut self, digest: Symbol, symbols: &Symbols) -> Loaded<Resolver> {
-        if digest == Symbol::EMPTY {
+    pub(crate) fn resolver(&mut self, digest: &str) -> Loaded<Resolver> {
+        if digest.is_empty() {
             return Ok(Arc::clone(&self.plain));
         }
         let reader = &self.reader;
         self.resolvers
-            .entry(digest)
+            .entry_ref(digest)
             .or_insert_with(|| {
-                let document = reader
-                    .resolver(symbols.word(digest))
-                    .map_err(|_| missing::RESOLVER)?;
+                let document = reader.resolver(digest).map_err(|_| missing::RESOLVER)?;
                 let resolver =
                     Resolver::load(&document).map_err(|_| missing::RESOLVER_UNREADABLE)?;
                 Ok(Arc::new(resolver))
@@ -82,9 +75,13 @@ impl Kept {
             .clone()
     }
 
-    /// What the rules of the policies loaded so far read besides names.
-    pub(crate) fn needs(&self) -> Needs {
-        let loaded = self.policies.values().flatten();
-        loaded.fold(Needs::default(), |needs, policy| needs.or(policy.needs()))
+    /// The policy with this digest, if it was loaded.
+    pub(crate) fn known(&self, digest: &str) -> Option<&Policy> {
+        self.policies.get(digest)?.as_deref().ok()
+    }
+
+    /// The policies loaded so far.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.values().flatten().map(|policy| &**policy)
     }
 }

@@ -8,34 +8,47 @@
 //! very code that judged live, so a decision that comes out otherwise is a bug, and a class of its
 //! own.
 
+mod answered;
 mod call;
+mod chunk;
 mod class;
+mod codes;
+mod columns;
 pub mod digest;
+mod engine;
 mod error;
-mod foregone;
 mod kept;
 mod kind;
 mod measure;
+mod notable;
 mod options;
+mod order;
 mod out;
+mod partial;
+mod partition;
 mod plan;
 pub mod query;
 mod recall;
 mod report;
-mod rows;
 mod ruled;
 mod run;
+mod scopes;
 mod selection;
 mod shown;
+mod summary;
 mod symbols;
-mod tally;
+mod timeline;
 mod twin;
+mod verified;
 
 pub use class::{Class, Classes};
 pub use error::ReplayError;
 pub use options::{
-    COUNTERS_PER_GRANT, Flips, PolicyFile, Progress, ReplayOptions, State, parse_time,
+    COUNTERS_PER_GRANT, Flips, PolicyFile, Progress, ReplayOptions, Stage, State, Verify,
+    parse_time,
 };
-pub use report::{Budget, Candidate, Changes, Drift, Exit, Extent, Flip, Report};
+pub use report::{
+    Budget, Candidate, Changes, Document, Drift, Exit, Extent, Flip, Moment, Replaced, Report,
+};
 pub use run::replay;
 pub use shown::shown;

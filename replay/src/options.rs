@@ -1,7 +1,10 @@
 //! What to replay, under what, and how much of it to report.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+
+use weir_recorder::{RecordKeys, VerifyingKey};
 
 use crate::ReplayError;
 
@@ -9,6 +12,14 @@ use crate::ReplayError;
 pub struct ReplayOptions {
     /// The folder of the record.
     pub record: PathBuf,
+    /// What decrypts the arguments, where the record is encrypted.
+    pub record_keys: RecordKeys,
+    /// How the record's evidence is checked before anything is judged.
+    pub verify: Verify,
+    /// The public keys that are believed; who checks nothing needs none.
+    pub keys: Vec<VerifyingKey>,
+    /// The folder where checkpoints of the record are kept outside of it.
+    pub anchor: Option<PathBuf>,
     /// The candidate for the grants that `server` and `grant` select. Without it, and without
     /// `assign`, every grant keeps its own policy, which must show no flip and no drift.
     pub candidate: Option<PolicyFile>,
@@ -24,6 +35,10 @@ pub struct ReplayOptions {
     pub to: Option<i64>,
     /// Which calls consume the candidate's limits.
     pub state: State,
+    /// How many threads work at it; all cores if left out.
+    pub threads: Option<NonZeroUsize>,
+    /// Into how many parts calls are divided that share no counter; the answer is the same for every number of them.
+    pub partitions: Option<NonZeroUsize>,
     /// How many flips the report lists.
     pub flips: Flips,
     /// How many live counters a grant could hold when the record was made: `limits.counters_per_grant`
@@ -31,7 +46,7 @@ pub struct ReplayOptions {
     pub counters_per_grant: usize,
     /// A Parquet file to write every reported call's class to.
     pub out: Option<PathBuf>,
-    /// Called now and then with the rows done and the rows there are.
+    /// Called now and then with what is being done, how much of it is done and how much there is.
     pub progress: Option<Progress>,
 }
 
@@ -39,6 +54,10 @@ impl Default for ReplayOptions {
     fn default() -> Self {
         Self {
             record: PathBuf::new(),
+            record_keys: RecordKeys::default(),
+            verify: Verify::default(),
+            keys: Vec::new(),
+            anchor: None,
             candidate: None,
             assign: BTreeMap::new(),
             server: None,
@@ -46,6 +65,8 @@ impl Default for ReplayOptions {
             from: None,
             to: None,
             state: State::default(),
+            threads: None,
+            partitions: None,
             flips: Flips::default(),
             counters_per_grant: COUNTERS_PER_GRANT,
             out: None,
@@ -54,11 +75,50 @@ impl Default for ReplayOptions {
     }
 }
 
+impl ReplayOptions {
+    /// Whether a call that was decided then is reported.
+    pub(crate) fn is_in_range(&self, decided_at: i64) -> bool {
+        self.from.is_none_or(|from| decided_at >= from) && self.to.is_none_or(|to| decided_at < to)
+    }
+}
+
 /// What a proxy allows where its configuration does not say.
 pub const COUNTERS_PER_GRANT: usize = 10_000;
 
-/// Told how far a replay is: rows done, rows in all.
-pub type Progress = Box<dyn Fn(u64, u64) + Send + Sync>;
+/// Told how far a replay is: in which stage, how much of it is done, and how much there is.
+pub type Progress = Box<dyn Fn(Stage, u64, u64) + Send + Sync>;
+
+/// What a replay is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It checks the evidence; counted in bytes of sealed files.
+    Verifying,
+    /// It judges; counted in rows.
+    Judging,
+}
+
+/// How much of a record's evidence is checked before it is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// None of it.
+    #[default]
+    Nothing,
+    /// Signatures of checkpoints, digests of sealed files, and that all is there that they name.
+    Files,
+    /// Besides, that the tree over all rows is the one that was signed.
+    Rows,
+}
+
+impl Verify {
+    /// The word that stands in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Files => "files",
+            Self::Rows => "rows",
+        }
+    }
+}
 
 /// A policy document, and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

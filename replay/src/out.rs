@@ -14,9 +14,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::ReplayError;
-use crate::rows::Row;
-use crate::symbols::Symbols;
-use crate::tally::Outcome;
+use crate::digest::Line;
 
 /// Rows collected before they are written.
 const BATCH_ROWS: usize = 65_536;
@@ -73,31 +71,25 @@ impl Out {
     }
 
     /// Adds one row.
-    pub(crate) fn push(
-        &mut self,
-        row: &Row,
-        call_id: &[u8; 16],
-        outcome: &Outcome,
-        symbols: &Symbols,
-    ) -> Result<(), ReplayError> {
+    pub(crate) fn push(&mut self, line: &Line<'_>) -> Result<(), ReplayError> {
         let values = [
-            symbols.word(row.node),
-            outcome.class.as_str(),
-            symbols.word(outcome.reason),
-            symbols.word(outcome.would_verdict),
-            symbols.word(outcome.would_rule),
-            symbols.word(outcome.would_message),
+            line.node,
+            line.class,
+            line.reason,
+            line.would_verdict,
+            line.would_rule,
+            line.would_message,
         ];
         for (column, value) in self.words.iter_mut().zip(values) {
             column
                 .append(value)
                 .map_err(|cause| failed(&self.path, cause))?;
         }
-        self.seq.append_value(row.seq);
+        self.seq.append_value(line.seq);
         self.call_id
-            .append_value(call_id)
+            .append_value(line.call_id)
             .map_err(|cause| failed(&self.path, cause))?;
-        self.after_divergence.append_value(outcome.after_divergence);
+        self.after_divergence.append_value(line.after_divergence);
         self.rows += 1;
         if self.rows == BATCH_ROWS {
             self.flush()

@@ -1,12 +1,18 @@
 //! The answer of a replay.
 
+mod escape;
 mod exit;
+mod html;
 mod json;
+mod junit;
+mod markdown;
+mod sarif;
 mod text;
+mod words;
 
 use std::collections::BTreeMap;
 
-use crate::{Class, Classes};
+use crate::{Class, Classes, Verify};
 
 pub use exit::{Budget, Exit};
 pub(crate) use json::uuid_text;
@@ -34,14 +40,30 @@ pub struct Report {
     pub by_grant: BTreeMap<String, Changes>,
     /// Why calls could not be replayed, with how many.
     pub not_replayable: BTreeMap<String, u64>,
+    /// Why calls are `maybe_denied` or `maybe_allowed`, with how many: what a rule reads that was redacted, or a limit that
+    /// calls in doubt may have used up.
+    pub in_doubt: BTreeMap<String, u64>,
     /// Flips of calls that `--server` and `--grant` left out, through counters they share.
     pub flips_outside: u64,
     /// Flips in (node, `seq`) order, as many as asked for.
     pub flips: Vec<Flip>,
     /// The first calls of class `engine_drift` and `engine_changed`.
     pub drifts: Vec<Drift>,
+    /// Each policy that was in force beside what took its place for the reported calls, sorted by digest.
+    pub replaced: Vec<Replaced>,
+    /// Equal spans of the time that the calls were decided in, with those that are not `same`, in order.
+    pub timeline: Vec<Moment>,
     /// The digest that proves two reports equal (see [`crate::digest`]).
     pub result_digest: String,
+}
+
+impl Document {
+    pub(crate) fn of(policy: &weir_policy::Policy) -> Self {
+        Self {
+            digest: policy.digest().to_string(),
+            text: String::from_utf8_lossy(policy.document()).into_owned(),
+        }
+    }
 }
 
 /// A policy under replay.
@@ -53,6 +75,24 @@ pub struct Candidate {
     pub digest: String,
 }
 
+/// A policy that was in force, and the one that took its place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replaced {
+    /// What was in force.
+    pub was: Document,
+    /// What took its place.
+    pub by: Document,
+}
+
+/// A policy as text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Document {
+    /// The digest of its bytes, `sha256:…`.
+    pub digest: String,
+    /// The document.
+    pub text: String,
+}
+
 /// Which calls a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extent {
@@ -62,8 +102,21 @@ pub struct Extent {
     pub from: Option<i64>,
     /// When the last was decided.
     pub to: Option<i64>,
-    /// Whether the record's evidence was checked in this run.
-    pub verified: bool,
+    /// What of the record's evidence was checked, and held, in this run.
+    pub verified: Verify,
+    /// Where retention removed calls, the time from when on none was; in microseconds since the epoch.
+    pub complete_from: Option<i64>,
+}
+
+/// A span of time, and what the candidate changes in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Where it begins, in microseconds since the epoch.
+    pub from: i64,
+    /// Where the next one begins.
+    pub to: i64,
+    /// Its calls that are not `same`.
+    pub changes: Changes,
 }
 
 /// What a candidate changes for one tool, rule or grant.
@@ -80,13 +133,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Counts one call of `class`.
-    pub(crate) fn count(&mut self, class: Class) {
-        self.calls += 1;
+    /// Counts calls of `class`.
+    pub(crate) fn count(&mut self, class: Class, calls: u64) {
+        self.calls += calls;
         match class {
-            Class::NewlyDenied => self.newly_denied += 1,
-            Class::NewlyAllowed => self.newly_allowed += 1,
-            Class::NewlyHeld => self.newly_held += 1,
+            Class::NewlyDenied => self.newly_denied += calls,
+            Class::NewlyAllowed => self.newly_allowed += calls,
+            Class::NewlyHeld => self.newly_held += calls,
             Class::Same
             | Class::SameReasonChanged
             | Class::MaybeDenied
@@ -95,6 +148,14 @@ impl Changes {
             | Class::EngineChanged
             | Class::EngineDrift => {}
         }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.newly_denied += other.newly_denied;
+        self.newly_allowed += other.newly_allowed;
+        self.newly_held += other.newly_held;
     }
 
     /// Calls that would be treated otherwise.

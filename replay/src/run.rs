@@ -1,29 +1,33 @@
-//! A replay from beginning to end: decode on one thread, judge on another, in the order of the log.
+//! A replay from beginning to end.
 
-use std::sync::mpsc::sync_channel;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 
-use arrow::array::AsArray as _;
-use hashbrown::HashSet;
-use weir_policy::Verdict;
-use weir_recorder::{RecordError, RecordReader};
+use weir_recorder::{CallGroup, RecordError, RecordReader};
 
-use crate::call::Call;
+use crate::chunk::Looking;
+use crate::columns::Further;
+use crate::digest::Line;
+use crate::engine::Found;
+use crate::error::Failed;
 use crate::kept::Kept;
-use crate::kind::{Kind, Marks};
-use crate::out::Out;
-use crate::plan::Plans;
-use crate::recall::recall_arguments;
+use crate::kind::Kinds;
+use crate::notable::{Notables, in_order};
 use crate::report::Report;
-use crate::rows::{Columns, Row, Rows};
-use crate::ruled::Ruled;
-use crate::selection::{Selection, named};
-use crate::symbols::{Symbol, Symbols, Words};
-use crate::tally::{Outcome, Tally};
-use crate::twin::Twin;
-use crate::{Class, Flips, ReplayError, ReplayOptions};
+use crate::scopes::Partitions;
+use crate::selection::Selection;
+use crate::summary::Summary;
+use crate::verified;
+use crate::{ReplayError, ReplayOptions, engine};
 
-/// Batches that may wait between the thread that decodes and the one that judges.
-const BATCHES_WAITING: usize = 4;
+/// How often files may be joined with others while they are replayed before that is an error.
+const ATTEMPTS_MAX: usize = 100;
+
+/// Partitions for each thread, so that a thread whose grants are quiet finds others.
+const PARTITIONS_A_THREAD: usize = 4;
 
 /// Runs the record again under the candidate and says what would have changed.
 ///
@@ -39,257 +43,149 @@ const BATCHES_WAITING: usize = 4;
 /// # Ok(()) }
 /// ```
 pub fn replay(options: &ReplayOptions) -> Result<Report, ReplayError> {
+    undisturbed(options, |reader| {
+        let judged = judge(reader, options, options.out.is_some(), &|| true)?;
+        let summary = Summary {
+            options,
+            reader,
+            groups: &judged.groups,
+            nodes: &judged.nodes,
+            kinds: &judged.kinds,
+        };
+        summary.report(judged.found)
+    })
+}
+
+/// Runs the record again for what it says of every call in range; nothing, if meanwhile nobody wanted it any more.
+pub(crate) fn replay_rows(
+    options: &ReplayOptions,
+    is_wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<Option<Rows>, ReplayError> {
+    undisturbed(options, |reader| {
+        match judge(reader, options, true, is_wanted) {
+            Ok(Judged { nodes, found, .. }) => Ok(Some(Rows {
+                nodes,
+                notables: found.notables,
+            })),
+            Err(Failed::Unwanted) => Ok(None),
+            Err(failed) => Err(failed),
+        }
+    })
+}
+
+/// What replay says of every call in range.
+pub(crate) struct Rows {
+    nodes: Vec<String>,
+    notables: Vec<Notables>,
+}
+
+impl Rows {
+    /// Visits them in (`node`, `seq`) order.
+    pub(crate) fn each<E: From<io::Error>>(
+        self,
+        mut visit: impl FnMut(&Line<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        in_order(self.notables, |row, symbols| {
+            visit(&Line::of(row, symbols, &self.nodes))
+        })
+    }
+}
+
+/// Does what reads the record; again, where files were joined meanwhile.
+fn undisturbed<T>(
+    options: &ReplayOptions,
+    attempt: impl Fn(&RecordReader) -> Result<T, Failed>,
+) -> Result<T, ReplayError> {
     let failed = |cause: RecordError| ReplayError::Record {
         path: options.record.clone(),
         cause: Box::new(cause),
     };
-    let selection = Selection::of(options)?;
-    let reader = RecordReader::open(&options.record).map_err(failed)?;
-
-    let mut symbols = Symbols::default();
-    let mut kept = Kept::of(reader.clone());
-    let ahead = look_ahead(&reader, &mut kept, &mut symbols).map_err(|error| match error {
-        Ahead::Record(cause) => failed(cause),
-        Ahead::Replay(error) => error,
-    })?;
-    let total = ahead.rows;
-    let mut columns = Columns {
-        needs: kept.needs().or(selection.needs()),
-        returns: ahead.returns,
-    };
-    columns.needs.arguments |= options.flips == Flips::All;
-    let batches = reader.calls(&columns.names()).map_err(failed)?;
-    let mut run = Run::of(options, Plans::of(kept, selection, columns), symbols)?;
-    std::thread::scope(|scope| {
-        let (decoded, waiting) = sync_channel(BATCHES_WAITING);
-        scope.spawn(move || {
-            for batch in batches {
-                if decoded.send(batch).is_err() {
-                    return;
-                }
+    let reader = RecordReader::open(&options.record)
+        .map_err(failed)?
+        .with_keys(options.record_keys.clone());
+    let mut attempts = 0;
+    loop {
+        match attempt(&reader) {
+            Ok(done) => return Ok(done),
+            // Files were joined meanwhile, and their rows are in another now.
+            Err(Failed::Record(error)) if error.is_vanished() && attempts < ATTEMPTS_MAX => {
+                attempts += 1;
             }
-        });
-        let mut rows = Rows::new();
-        let mut done = 0;
-        for batch in waiting {
-            rows.load(&batch.map_err(failed)?, &mut run.symbols)?;
-            run.batch(&mut rows)?;
-            done += rows.len() as u64;
-            if let Some(progress) = &options.progress {
-                progress(done.min(total), total);
-            }
+            Err(Failed::Record(error)) => return Err(failed(error)),
+            Err(Failed::Replay(error)) => return Err(error),
+            Err(Failed::Unwanted) => return Err(ReplayError::Stopped),
         }
-        Ok(())
-    })?;
-    if !columns.needs.arguments {
-        recall_arguments(&reader, run.tally.flips_mut()).map_err(failed)?;
     }
-    run.report(options)
 }
 
-enum Ahead {
-    Record(RecordError),
-    Replay(ReplayError),
+/// What a replay found, and of what.
+struct Judged {
+    groups: Vec<CallGroup>,
+    /// In the order of their names.
+    nodes: Vec<String>,
+    kinds: Kinds,
+    found: Found,
 }
 
-/// What a replay must know of a record before it reads it.
-struct Extent {
-    rows: u64,
-    /// Whether any reservation was returned.
-    returns: bool,
-}
-
-/// Loads every policy that judged a call of the record, so that it is known what must be read at all; and counts the rows.
-fn look_ahead(
+/// Judges every call of the record up to the end of the range, while that is wanted. What stays `same` is noted too if `everything` is.
+fn judge(
     reader: &RecordReader,
-    kept: &mut Kept,
-    symbols: &mut Symbols,
-) -> Result<Extent, Ahead> {
-    let mut policies = Words::of("policy_digest");
-    let mut extent = Extent {
-        rows: 0,
-        returns: false,
+    options: &ReplayOptions,
+    everything: bool,
+    is_wanted: &(dyn Fn() -> bool + Sync),
+) -> Result<Judged, Failed> {
+    let selection = Selection::of(options)?;
+    // What comes after the range changes nothing in it; but a name that is asked for may first be met there.
+    let end = options.to.filter(|_| selection.names().next().is_none());
+    let mut kept = Kept::of(reader.clone());
+    let groups = verified::groups(reader, options)?;
+    let returns = look_ahead(&groups, &mut kept)?;
+    let policies = || kept.loaded().chain(selection.candidates());
+    let needs = policies().fold(weir_policy::Needs::default(), |needs, policy| {
+        needs.or(policy.needs())
+    });
+    let threads = options.threads.or_else(|| available_parallelism().ok());
+    let threads = threads.map_or(1, NonZeroUsize::get);
+    let most = options.partitions.map(NonZeroUsize::get);
+    let most = most.unwrap_or(threads * PARTITIONS_A_THREAD);
+    let partitions = Partitions::of(most, policies(), &groups)?;
+    let count = partitions.count();
+    let kinds = Mutex::new(Kinds::of(kept, selection, partitions));
+    let looking = Looking {
+        options,
+        kinds: &kinds,
+        further: Further { needs, returns },
+        everything,
+        end,
+        is_wanted,
+        load: Arc::new(AtomicUsize::new(0)),
     };
-    let mut last = Symbol::EMPTY;
-    let batches = reader.calls(&["policy_digest", "given_back"]);
-    for batch in batches.map_err(Ahead::Record)? {
-        let batch = batch.map_err(Ahead::Record)?;
-        policies.load(&batch, symbols).map_err(Ahead::Replay)?;
-        extent.rows += batch.num_rows() as u64;
-        extent.returns |= batch
-            .column_by_name("given_back")
-            .and_then(|column| column.as_boolean_opt())
-            .is_none_or(|given_back| given_back.true_count() > 0);
-        for row in 0..batch.num_rows() {
-            let digest = policies.at(row, symbols);
-            if digest != last && digest != Symbol::EMPTY {
-                // Loaded once. Whether it loads is said row by row, by those that need it.
-                drop(kept.policy(digest, symbols));
-            }
-            last = digest;
-        }
-    }
-    Ok(extent)
+    let mut nodes: Vec<String> = groups.iter().map(|group| group.node.clone()).collect();
+    nodes.dedup();
+    let places: Vec<u32> = groups
+        .iter()
+        .map(|group| nodes.partition_point(|node| *node < group.node) as u32)
+        .collect();
+    let found = engine::run(&groups, &places, &looking, count, threads)?;
+    let kinds = kinds.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Judged {
+        groups,
+        nodes,
+        kinds,
+        found,
+    })
 }
 
-/// Everything that a replay carries from row to row.
-struct Run<'o> {
-    options: &'o ReplayOptions,
-    plans: Plans,
-    symbols: Symbols,
-    marks: Marks,
-    twin: Twin,
-    node: Option<Symbol>,
-    diverged: HashSet<(Symbol, Symbol, Symbol)>,
-    tally: Tally,
-    out: Option<Out>,
-}
-
-impl<'o> Run<'o> {
-    fn of(
-        options: &'o ReplayOptions,
-        plans: Plans,
-        mut symbols: Symbols,
-    ) -> Result<Self, ReplayError> {
-        let marks = Marks::of(&mut symbols);
-        Ok(Self {
-            options,
-            plans,
-            symbols,
-            marks,
-            twin: Twin::new(options.state, options.counters_per_grant),
-            node: None,
-            diverged: HashSet::new(),
-            tally: Tally::new(options.flips),
-            out: options.out.as_deref().map(Out::create).transpose()?,
-        })
+/// Loads every policy that judged a call of the record, so that it is known what must be read at all; whether any reservation was
+/// returned.
+fn look_ahead(groups: &[CallGroup], kept: &mut Kept) -> Result<bool, Failed> {
+    let mut returns = false;
+    for group in groups {
+        for digest in group.words("policy_digest")? {
+            // Loaded once. Whether it loads is said of the rows that need it.
+            drop(kept.policy(&digest));
+        }
+        returns = returns || group.may_be_true("given_back")?;
     }
-
-    fn batch(&mut self, rows: &mut Rows) -> Result<(), ReplayError> {
-        for place in 0..rows.len() {
-            let row = rows.at(place, &mut self.symbols);
-            if self.node != Some(row.node) {
-                // Counters are per node, and so is everything that follows from them.
-                self.node = Some(row.node);
-                self.twin = Twin::new(self.options.state, self.options.counters_per_grant);
-                self.diverged.clear();
-            }
-            self.twin.catch_up(row.seq);
-            self.row(&row, place, rows)?;
-        }
-        Ok(())
-    }
-
-    fn row(&mut self, row: &Row, place: usize, rows: &Rows) -> Result<(), ReplayError> {
-        let (ruled, taken) = match self.marks.kind(row) {
-            Kind::Unseen => return Ok(()),
-            Kind::Settled => {
-                self.plans.meet(row);
-                let (server, grant) = (self.symbols.word(row.server), self.symbols.word(row.grant));
-                (Ruled::Settled, self.plans.selection().takes(server, grant))
-            }
-            Kind::Judged => {
-                let plan = self.plans.of_row(row, &rows.vias, &mut self.symbols)?;
-                let ruled = if let Some(foregone) = &plan.foregone {
-                    foregone.rule(row, &self.marks)
-                } else {
-                    let call = Call::of(row, place, rows, &self.marks, &self.symbols);
-                    call.judge(plan, &mut self.twin)
-                };
-                (ruled, plan.taken)
-            }
-        };
-        let class = ruled.class();
-        let session = (row.server, row.grant, row.session);
-        let after_divergence = !self.diverged.is_empty() && self.diverged.contains(&session);
-        if class.is_flip() {
-            self.diverged.insert(session);
-        }
-        let in_range = self.options.from.is_none_or(|from| row.decided_at >= from)
-            && self.options.to.is_none_or(|to| row.decided_at < to);
-        if !in_range {
-            return Ok(());
-        }
-        if !taken {
-            self.tally.count_outside(class);
-            return Ok(());
-        }
-        let outcome = self.outcome(row, &ruled, after_divergence);
-        let now = ruled
-            .now()
-            .map(|now| (self.verdict(now.verdict), self.symbols.of(&now.rule)));
-        if let Some(out) = &mut self.out {
-            out.push(row, &rows.call_id(place), &outcome, &self.symbols)?;
-        }
-        self.tally.count(
-            row,
-            || rows.call_id(place),
-            || rows.arguments(place),
-            outcome,
-            now,
-            &self.symbols,
-        );
-        Ok(())
-    }
-
-    fn verdict(&self, verdict: Verdict) -> Symbol {
-        match verdict {
-            Verdict::Allow => self.marks.allow,
-            Verdict::Deny => self.marks.deny,
-        }
-    }
-
-    /// The ruling in the words of the report. A call that is `same` keeps the words on record.
-    fn outcome(&mut self, row: &Row, ruled: &Ruled, after_divergence: bool) -> Outcome {
-        let class = ruled.class();
-        match ruled {
-            Ruled::Judged(ruling) if class != Class::Same => {
-                let would = &ruling.would;
-                Outcome {
-                    class,
-                    reason: self.symbols.of(would.reason.as_str()),
-                    would_verdict: if class == Class::NewlyHeld {
-                        self.marks.hold
-                    } else {
-                        self.verdict(would.verdict)
-                    },
-                    would_rule: self.symbols.of(&would.rule),
-                    would_message: self.symbols.of(&would.message),
-                    after_divergence,
-                }
-            }
-            Ruled::Unjudged(why) => Outcome {
-                class,
-                reason: self.symbols.of(why),
-                would_verdict: Symbol::EMPTY,
-                would_rule: Symbol::EMPTY,
-                would_message: Symbol::EMPTY,
-                after_divergence,
-            },
-            Ruled::Judged(_) | Ruled::Settled => Outcome {
-                class,
-                reason: row.reason,
-                would_verdict: row.verdict,
-                would_rule: row.rule,
-                would_message: Symbol::EMPTY,
-                after_divergence,
-            },
-        }
-    }
-
-    fn report(self, options: &ReplayOptions) -> Result<Report, ReplayError> {
-        self.plans.check_names(&self.symbols)?;
-        if let Some(out) = self.out {
-            out.close()?;
-        }
-        Ok(self.tally.report(
-            options.candidate.as_ref().map(named),
-            options
-                .assign
-                .iter()
-                .map(|(grant, file)| (grant.clone(), named(file)))
-                .collect(),
-            &self.symbols,
-        ))
-    }
+    Ok(returns)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weir_policy::{Needs, Policy};
+use weir_policy::Policy;
 
 use crate::report::Candidate;
 use crate::{PolicyFile, ReplayError, ReplayOptions};
@@ -14,14 +14,6 @@ pub(crate) struct Selection {
     assigned: BTreeMap<String, Arc<Policy>>,
     server: Option<String>,
     grant: Option<String>,
-}
-
-/// What a grant's calls are judged by, besides the policy that was in force.
-pub(crate) enum Under {
-    /// A candidate.
-    Candidate(Arc<Policy>),
-    /// What was in force: the grant is not selected.
-    Own,
 }
 
 impl Selection {
@@ -54,21 +46,19 @@ impl Selection {
                 .is_none_or(|selected| selected == grant)
     }
 
-    /// What a grant's calls are judged by.
-    pub(crate) fn under(&self, server: &str, grant: &str) -> Under {
-        if let Some(policy) = self.assigned.get(grant) {
-            return Under::Candidate(Arc::clone(policy));
-        }
-        match &self.candidate {
-            Some(policy) if self.takes(server, grant) => Under::Candidate(Arc::clone(policy)),
-            Some(_) | None => Under::Own,
-        }
+    /// The candidate for a grant's calls; none if the grant keeps its own policy.
+    pub(crate) fn candidate(&self, server: &str, grant: &str) -> Option<&Arc<Policy>> {
+        let assigned = self.assigned.get(grant);
+        assigned.or_else(|| {
+            let candidate = self.candidate.as_ref();
+            candidate.filter(|_| self.takes(server, grant))
+        })
     }
 
-    /// What the rules of the candidates read besides names.
-    pub(crate) fn needs(&self) -> Needs {
+    /// The candidates.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = &Policy> {
         let candidates = self.candidate.iter().chain(self.assigned.values());
-        candidates.fold(Needs::default(), |needs, policy| needs.or(policy.needs()))
+        candidates.map(|policy| &**policy)
     }
 
     /// The names in the options that must have a call in the record, as (`server` or `grant`, name).

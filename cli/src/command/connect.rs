@@ -67,6 +67,12 @@ impl Connect {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let config = configuration::load(&self.config)?;
         let grant = self.grant(&config)?;
+        if grant.credential.token_sha256.is_none() {
+            let url = format!("https://{}/{}/mcp", authority(&config)?, grant.server);
+            return Err(anyhow!("grant `{}` is not opened by a token of Weir's", grant.name)).fix(|| {
+                format!("give the client {url} and what docs/callers.md says of certificates and access tokens")
+            });
+        }
         let token_file = self.token_file(grant);
         let connection = Connection {
             server: grant.server.clone(),
@@ -75,6 +81,7 @@ impl Connect {
             token_file: token_file
                 .exists()
                 .then(|| configuration::absolute(&token_file)),
+            wrap: self.wrap(grant),
         };
         let (text, notes) = match self.client {
             Client::Claude => connection.claude()?,
@@ -121,6 +128,20 @@ impl Connect {
             several => Err(anyhow!("`{}` has several grants", self.config.display()))
                 .fix(|| format!("choose one with --grant or --server: {}", names(several))),
         }
+    }
+
+    fn wrap(&self, grant: &GrantConfig) -> Vec<String> {
+        let config = configuration::absolute(&self.config);
+        let record = config.with_file_name(format!("record-{}", grant.name));
+        vec![
+            "wrap".to_owned(),
+            "--config".to_owned(),
+            config.display().to_string(),
+            "--grant".to_owned(),
+            grant.name.clone(),
+            "--record".to_owned(),
+            record.display().to_string(),
+        ]
     }
 
     /// Where `weir init` leaves the token of a grant.

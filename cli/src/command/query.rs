@@ -1,30 +1,37 @@
 //! `weir query`: SQL over the record.
 
+mod desk;
 mod prompt;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use comfy_table::Table;
-use weir_replay::query::{Answer, SessionContext, answer, named, named_all, session};
+use weir_replay::query::{named, named_all, questions_page, session_within};
 
 use crate::command::replay::pair;
 use crate::failure::Fix as _;
+use crate::record_keys::KeysArgument;
 use crate::terminal;
+
+use desk::Desk;
 
 /// Ask the record questions in SQL
 ///
-/// Two tables: `calls`, one row per call with its decision and its outcome, and `events`.
-/// Both hold sealed and live rows, so a call can be asked about within a second of its
-/// decision. Only questions are answered: nothing can be changed.
+/// Three tables: `calls`, one row per call with its decision and its outcome, `changes`, a few
+/// columns of those that change something, and `events`. All hold sealed and live rows, so a
+/// call can be asked about within a second of its decision. Beside them the views `sessions`,
+/// `grants`, `policies` and `ocsf`, and what_if('candidate.json'): each call, and what a
+/// candidate policy would have said of it. Only questions are answered: nothing can be
+/// changed. Ctrl-C ends a question.
 ///
 /// Examples:
 ///   weir query --record record "SELECT tool, verdict, count(*) FROM calls GROUP BY ALL"
 ///   weir query --record record --list                   the questions that have names
 ///   weir query --record record --named burst --param seconds=10
+///   weir query --record record --named blocked --param policy=candidate.json
 ///   weir query --record record --format csv "SELECT * FROM calls" > calls.csv
-///   weir query --record record                          a prompt; \q leaves, \d describes
+///   weir query --record record                          a prompt; \h helps, Tab completes
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Query {
@@ -48,13 +55,24 @@ pub struct Query {
     #[arg(long)]
     list: bool,
 
-    /// How to write the answer.
+    #[command(flatten)]
+    keys: KeysArgument,
+
+    /// How to write the answer, and with --list the page of the questions (markdown).
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+
+    /// How much memory sorts, joins and groups hold before they spill to the temporary folder.
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = size)]
+    memory: usize,
+
+    /// Give up on an answer after this long: `30s`, `5m`.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
 }
 
 /// How an answer is written.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// For people: cut to the terminal's width, whole in a pipe.
     Table,
@@ -62,6 +80,8 @@ enum Format {
     Json,
     /// RFC 4180, with a header.
     Csv,
+    /// A table of Markdown.
+    Markdown,
 }
 
 impl Query {
@@ -71,22 +91,19 @@ impl Query {
             return Ok(ExitCode::SUCCESS);
         }
         let record = self.record.clone().unwrap_or_default(); // clap asks for it wherever it is needed
-        let context = session(&record)
+        let context = session_within(&record, &self.keys.read(&record)?, self.memory)
             .fix(|| "give the folder that weir.toml names under [record]".into())?;
-        let runtime =
-            tokio::runtime::Runtime::new().context("cannot start the threads that run queries")?;
-        let desk = Desk {
-            context,
-            format: self.format,
+        let statement = self.statement()?;
+        let mut desk = Desk::open(context, self.format, self.timeout)?;
+        let ended = match statement {
+            Some(sql) => desk
+                .ask(&sql)
+                .and_then(|text| terminal::print(&text))
+                .map(|()| ExitCode::SUCCESS),
+            None => prompt::run(&mut desk),
         };
-        match self.statement()? {
-            Some(sql) => {
-                let text = runtime.block_on(desk.ask(&sql))?;
-                terminal::print(&text)?;
-                Ok(ExitCode::SUCCESS)
-            }
-            None => prompt::run(&desk, &runtime),
-        }
+        desk.close();
+        ended
     }
 
     fn statement(&self) -> anyhow::Result<Option<String>> {
@@ -108,53 +125,74 @@ impl Query {
         if let Some(name) = &self.named {
             return Ok(named(name)?.help());
         }
-        let (accent, dim, reset) = (terminal::ACCENT, terminal::DIM, terminal::RESET);
-        let mut lines = Vec::new();
-        for question in named_all() {
-            let parameters = question
-                .parameters
-                .iter()
-                .map(|parameter| match parameter.default {
-                    "" => parameter.name.to_owned(),
-                    default => format!("{}={default}", parameter.name),
-                });
-            let parameters = parameters.collect::<Vec<_>>().join("  ");
-            lines.push(format!(
-                "{accent}{}{reset}  {}\n    {dim}{parameters}{reset}\n",
-                question.name, question.question
-            ));
+        if self.format == Format::Markdown {
+            return Ok(questions_page());
         }
+        let (dim, reset) = (terminal::DIM, terminal::RESET);
+        Ok([
+            listed(),
+            format!("\n{dim}weir query --record DIR --named NAME --param NAME=VALUE; --list --named NAME shows its SQL{reset}\n"),
+        ]
+        .concat())
+    }
+}
+
+/// The named questions with their parameters.
+fn listed() -> String {
+    let (accent, dim, reset) = (terminal::ACCENT, terminal::DIM, terminal::RESET);
+    let mut lines = Vec::new();
+    for question in named_all() {
+        let parameters = question
+            .parameters
+            .iter()
+            .map(|parameter| match parameter.default {
+                "" => parameter.name.to_owned(),
+                default => format!("{}={default}", parameter.name),
+            });
+        let parameters = parameters.collect::<Vec<_>>().join("  ");
         lines.push(format!(
-            "\n{dim}weir query --record DIR --named NAME --param NAME=VALUE; --list --named NAME shows its SQL{reset}\n"
+            "{accent}{}{reset}  {}\n    {dim}{parameters}{reset}\n",
+            question.name, question.question
         ));
-        Ok(lines.concat())
     }
+    lines.concat()
 }
 
-/// A session that answers in one format.
-struct Desk {
-    context: SessionContext,
-    format: Format,
+/// A size with its unit, as weir.toml has it.
+fn size(text: &str) -> Result<usize, String> {
+    let units = [("MB", 1_000_000), ("GB", 1_000_000_000)];
+    let read = units.iter().find_map(|(unit, bytes)| {
+        let number: usize = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+        number.checked_mul(*bytes).filter(|bytes| *bytes > 0)
+    });
+    read.ok_or_else(|| format!("`{text}` is not a size: write `500MB` or `2GB`"))
 }
 
-impl Desk {
-    async fn ask(&self, sql: &str) -> anyhow::Result<String> {
-        let answer = answer(&self.context, sql)
-            .await
-            .map_err(|error| anyhow!("{error}"))?;
-        Ok(self.write(&answer))
-    }
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("`{text}` is not a duration: write `30s` or `5m`"))
+}
 
-    fn write(&self, answer: &Answer) -> String {
-        match self.format {
-            Format::Table => answer.table(columns()),
-            Format::Json => answer.json(),
-            Format::Csv => answer.csv(),
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{duration, size};
+
+    #[test]
+    fn sizes_and_durations_have_a_unit() {
+        assert_eq!(size("500MB"), Ok(500_000_000));
+        assert_eq!(size("2 GB"), Ok(2_000_000_000));
+        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        for wrong in ["", "5", "0MB", "-1GB", "1TB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "5", "0s", "-1s", "1y"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
-}
-
-/// The terminal's width; in a pipe nothing is cut.
-fn columns() -> usize {
-    Table::new().width().map_or(usize::MAX, usize::from)
 }

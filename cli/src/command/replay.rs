@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,11 +10,13 @@ use anyhow::{Context as _, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use weir_recorder::RecordError;
 use weir_replay::{
-    Budget, COUNTERS_PER_GRANT, Flips, PolicyFile, Progress, ReplayError, ReplayOptions, State,
-    parse_time, replay,
+    Budget, COUNTERS_PER_GRANT, Flips, PolicyFile, Progress, ReplayError, ReplayOptions, Stage,
+    State, Verify, parse_time, replay,
 };
 
-use crate::failure::{BAD, Rendered};
+use super::verify::believed;
+use crate::failure::{BAD, Fix as _, Rendered, advised};
+use crate::record_keys::{GIVE_KEYS, KeysArgument};
 use crate::terminal;
 
 /// The record fails verification.
@@ -24,23 +27,45 @@ const UNVERIFIED: u8 = 4;
 /// Every call is judged twice: by the policy that was in force, which must give what is on
 /// record, and by the candidate. Limits meet every call in the state in which they would
 /// have met it live. Nothing is touched: replay has no network, and the record is only
-/// read. Without a policy every grant keeps its own, which must change nothing.
+/// read. Without a policy every grant keeps its own, which must change nothing. Before
+/// anything is judged the record's evidence is checked: signatures, and that every sealed
+/// file is there as it was signed.
 ///
 /// Examples:
 ///   weir replay --record record --policy candidate.json
 ///   weir replay --record record --policy candidate.json --grant ops-agent --from 2026-11-01
 ///   weir replay --record record --assign ops-agent=strict.json --assign ci=loose.json
 ///   weir replay --record record --policy candidate.json --max-newly-denied 0     in CI
+///   weir replay --record record --policy candidate.json --format html --out replay.html
 ///
 /// Exit codes: 0 within budget, 1 over budget, 2 bad usage or policy, 3 coverage below
-/// --min-coverage, 4 the record is damaged, 5 the policies in force no longer give what is
-/// on record (a bug in Weir).
+/// --min-coverage, 4 the record is damaged or not what was signed, 5 the policies in force
+/// no longer give what is on record (a bug in Weir).
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Replay {
     /// The record's folder.
     #[arg(long, value_name = "DIR")]
     record: PathBuf,
+
+    #[command(flatten)]
+    keys: KeysArgument,
+
+    /// How much of the evidence is checked before anything is judged.
+    #[arg(long, value_enum, default_value_t = Depth::Files)]
+    verify: Depth,
+
+    /// Check none of it. The result says so.
+    #[arg(long, conflicts_with = "verify")]
+    no_verify: bool,
+
+    /// A file with the public key, as for `weir verify`: the one beside the record if left out.
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+
+    /// The folder where checkpoints are kept outside of the record.
+    #[arg(long, value_name = "DIR")]
+    anchor: Option<PathBuf>,
 
     /// The candidate, for the grants that --server and --grant select; for all of them if neither is given.
     #[arg(long, value_name = "FILE")]
@@ -82,9 +107,18 @@ pub struct Replay {
     #[arg(long, value_name = "N|all", default_value = "100", value_parser = flips)]
     flips: Flips,
 
-    /// Write the class of every reported call to this Parquet file.
+    /// Write the report to this file instead of showing it; a file that ends in `.parquet` gets the class of every reported call, and
+    /// the report is shown too. May be given for both.
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    out: Vec<PathBuf>,
+
+    /// How many threads work at it; all cores if left out.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Into how many parts calls are divided that share no limit. The answer is the same for every number.
+    #[arg(long, value_name = "N")]
+    partitions: Option<NonZeroUsize>,
 
     /// Fail (1) if more calls than this would be newly denied or held.
     #[arg(long, value_name = "N")]
@@ -97,6 +131,14 @@ pub struct Replay {
     /// Fail (3) if a smaller share of the calls than this gets a certain answer: `0.95`, or `95%`.
     #[arg(long, value_name = "SHARE", value_parser = share)]
     min_coverage: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Depth {
+    /// Signatures, and that every sealed file is there as it was signed.
+    Files,
+    /// Besides, that the rows are those of the signed tree, as `weir verify` does.
+    Full,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -113,6 +155,14 @@ enum Format {
     Text,
     /// For machines: stable keys, sorted.
     Json,
+    /// For a comment on a pull request.
+    Markdown,
+    /// For CI servers that draw test results: what fails is what the exit code tells of.
+    Junit,
+    /// For code scanning: a result for each rule, at its place in the candidate's file.
+    Sarif,
+    /// One page with charts, flips and the policies' difference, for a browser and for paper.
+    Html,
 }
 
 impl Replay {
@@ -127,9 +177,29 @@ impl Replay {
                 return Err(anyhow!("--assign gives grant `{grant}` two policies"));
             }
         }
+        let record_keys = self.keys.read(&self.record)?;
+        let keys = if self.no_verify {
+            Vec::new()
+        } else {
+            believed(&self.record, &self.key)
+                .fix(|| "give the public key with --key FILE, or leave the evidence unchecked with --no-verify".into())?
+        };
+        if let Some(anchor) = self.anchor.as_deref().filter(|anchor| !anchor.is_dir()) {
+            return Err(anyhow!("the anchor `{}` is no folder", anchor.display()));
+        }
+        let (rows, reports): (Vec<_>, Vec<_>) = self.out.into_iter().partition(is_rows);
+        let (rows, report_file) = (only("rows", rows)?, only("report", reports)?);
         let bar = terminal::watched().then(bar);
         let options = ReplayOptions {
             record: self.record,
+            record_keys,
+            verify: match self.verify {
+                _ if self.no_verify => Verify::Nothing,
+                Depth::Files => Verify::Files,
+                Depth::Full => Verify::Rows,
+            },
+            keys,
+            anchor: self.anchor,
             candidate,
             assign,
             server: self.server,
@@ -142,12 +212,11 @@ impl Replay {
             },
             flips: self.flips,
             counters_per_grant: self.counters_per_grant,
-            out: self.out,
+            threads: self.threads,
+            partitions: self.partitions,
+            out: rows,
             progress: bar.clone().map(|bar| -> Progress {
-                Box::new(move |done, all| {
-                    bar.set_length(all);
-                    bar.set_position(done);
-                })
+                Box::new(move |stage, done, all| draw(&bar, stage, done, all))
             }),
         };
         let report = replay(&options);
@@ -155,30 +224,67 @@ impl Replay {
             bar.finish_and_clear();
         }
         let report = report.map_err(|error| told(&error))?;
-        match self.format {
-            Format::Text => terminal::print(&report.text())?,
-            Format::Json => terminal::print(&report.to_json())?,
-        }
         let budget = Budget {
             max_newly_denied: self.max_newly_denied,
             max_newly_allowed: self.max_newly_allowed,
             min_coverage: self.min_coverage,
         };
+        let written = match self.format {
+            Format::Text => report.text(),
+            Format::Json => report.to_json(),
+            Format::Markdown => report.markdown(),
+            Format::Junit => report.junit(&budget),
+            Format::Sarif => report.sarif(),
+            Format::Html => report.html(),
+        };
+        match report_file {
+            None => terminal::print(&written)?,
+            Some(file) => fs::write(&file, written)
+                .with_context(|| format!("cannot write the report `{}`", file.display()))?,
+        }
+        let (red, reset) = (terminal::ERROR, terminal::RESET);
+        for failure in report.failures(&budget).into_iter().flatten() {
+            terminal::note(&format!("{red}failed{reset}: {failure}\n"));
+        }
         Ok(ExitCode::from(report.exit_code(&budget)))
     }
 }
 
+/// Whether a file for `--out` is one of rows.
+#[expect(clippy::ptr_arg, reason = "as it stands in the list")]
+fn is_rows(file: &PathBuf) -> bool {
+    file.extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("parquet"))
+}
+
+/// The one file that was given, if one was.
+fn only(what: &str, mut files: Vec<PathBuf>) -> anyhow::Result<Option<PathBuf>> {
+    let file = files.pop();
+    if files.is_empty() {
+        Ok(file)
+    } else {
+        Err(anyhow!("--out gives the {what} two files"))
+    }
+}
+
 /// A replay's failure with its exit code and its carets.
-fn told(error: &ReplayError) -> anyhow::Error {
+pub(super) fn told(error: &ReplayError) -> anyhow::Error {
     if let ReplayError::Policy(problems) = error {
         return Rendered::bad(problems.styled());
     }
-    let damaged = matches!(error, ReplayError::Record { cause, .. }
-        if matches!(cause.downcast_ref(), Some(RecordError::Damaged { .. } | RecordError::Parquet(_))));
+    if let ReplayError::Record { cause, .. } = error
+        && matches!(cause.downcast_ref(), Some(cause) if RecordError::lacks_keys(cause))
+    {
+        let how = format!("{GIVE_KEYS}; where no policy reads arguments, `--flips 0` needs none");
+        return advised(anyhow!("{error}"), how);
+    }
+    let unsound = matches!(error, ReplayError::Unverified { .. })
+        || matches!(error, ReplayError::Record { cause, .. }
+            if matches!(cause.downcast_ref(), Some(RecordError::Damaged { .. } | RecordError::Parquet(_))));
     let (red, reset) = (terminal::ERROR, terminal::RESET);
     Rendered {
         text: format!("{red}error{reset}: {error}"),
-        code: if damaged { UNVERIFIED } else { BAD },
+        code: if unsound { UNVERIFIED } else { BAD },
     }
     .into()
 }
@@ -193,9 +299,29 @@ fn policy_file(path: &Path) -> anyhow::Result<PolicyFile> {
 }
 
 fn bar() -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("replaying {wide_bar} {human_pos}/{human_len} calls, {eta}");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(0).with_message("starting")
+}
+
+/// Shows how far a replay is. Each stage has a rate and a time left of its own.
+fn draw(bar: &ProgressBar, stage: Stage, done: u64, all: u64) {
+    let (name, template) = match stage {
+        Stage::Verifying => (
+            "verifying",
+            "verifying {wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+        ),
+        Stage::Judging => (
+            "replaying",
+            "replaying {wide_bar} {human_pos}/{human_len} calls, {per_sec}, {eta} left",
+        ),
+    };
+    if bar.message() != name {
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(name);
+        bar.reset();
+    }
+    bar.set_length(all);
+    bar.set_position(done);
 }
 
 /// `NAME=VALUE`

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use weir_recorder::{Disk, RecordError, RecordOptions, RecordReader, Recorder};
 
 use crate::failure::Fix as _;
+use crate::record_keys::{KeysArgument, advised};
 use crate::terminal;
 
 /// Seal what is open, so that plain Parquet readers see every call
@@ -25,6 +26,9 @@ pub struct Seal {
     /// The record's folder.
     #[arg(long, value_name = "DIR")]
     record: PathBuf,
+
+    #[command(flatten)]
+    keys: KeysArgument,
 }
 
 impl Seal {
@@ -32,7 +36,11 @@ impl Seal {
         let reader = RecordReader::open(&self.record)
             .fix(|| "give the folder that weir.toml names under [record]".into())?;
         let before = reader.segments()?.len();
-        match Recorder::open(RecordOptions::new(&self.record), Arc::new(Disk)) {
+        let options = RecordOptions {
+            keys: self.keys.read(&self.record)?,
+            ..RecordOptions::new(&self.record)
+        };
+        match Recorder::open(options, Arc::new(Disk)) {
             Ok((recorder, _log, _)) => {
                 recorder.close().context("cannot seal the record")?;
             }
@@ -41,7 +49,7 @@ impl Seal {
                     "a running proxy seals by itself, by rows and by age, and when it stops; `weir query` sees what is not sealed yet".into()
                 });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return advised(Err(error)),
         }
         let after = reader.segments()?.len();
         let path = self.record.display();

@@ -11,7 +11,7 @@ use weir_proxy::{Config, Ready, ServeError, serve};
 
 use crate::configuration::absolute;
 use crate::failure::{Fix as _, Rendered};
-use crate::{configuration, terminal};
+use crate::{configuration, reloading, shipping, terminal};
 
 /// What a shell gives for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -21,7 +21,8 @@ const INTERRUPTED: i32 = 130;
 /// Serves every [[server]] of the configuration at https://ADDRESS/NAME/mcp to whoever
 /// holds the token of one of its grants. Every tool call is judged, and on disk with its
 /// decision, before it is forwarded. SIGTERM or Ctrl-C stops it: calls under way end, the
-/// record is sealed. A second signal stops it at once; nothing that was forwarded is lost
+/// record is sealed. A changed policy, grant or certificate comes into force by itself, or
+/// at SIGHUP; one with an error leaves what is in force. A second signal stops it at once; nothing that was forwarded is lost
 /// then either.
 ///
 /// Examples:
@@ -44,7 +45,7 @@ pub struct Serve {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum LogFormat {
+pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object per line.
@@ -53,36 +54,44 @@ enum LogFormat {
 
 impl Serve {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        self.start_logging()?;
+        start_logging(&self.log, self.log_format)?;
         let config = configuration::load(&self.config)?;
         let runtime =
             tokio::runtime::Runtime::new().context("cannot start the threads that serve")?;
-        runtime.block_on(run(config))?;
+        runtime.block_on(run(config, self.config))?;
         terminal::print("stopped; the record is sealed\n")?;
         Ok(ExitCode::SUCCESS)
     }
-
-    fn start_logging(&self) -> anyhow::Result<()> {
-        let filter: EnvFilter = self
-            .log
-            .parse()
-            .with_context(|| format!("`{}` is not a log filter", self.log))
-            .fix(|| "write a level (error, warn, info, debug), or levels by module: warn,weir_proxy=debug".into())?;
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        let started = match self.log_format {
-            LogFormat::Text => subscriber
-                .with_ansi(terminal::watched())
-                .with_target(false)
-                .try_init(),
-            LogFormat::Json => subscriber.json().try_init(),
-        };
-        started.map_err(|error| anyhow!("cannot start logging: {error}"))
-    }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+/// Logs to stderr what this filter lets through.
+pub fn start_logging(log: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter: EnvFilter = log
+        .parse()
+        .with_context(|| format!("`{log}` is not a log filter"))
+        .fix(|| {
+            "write a level (error, warn, info, debug), or levels by module: warn,weir_proxy=debug"
+                .into()
+        })?;
+    // At their lower levels these show what they carry, secrets included.
+    let filter = ["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"]
+        .iter()
+        .filter_map(|library| format!("{library}=info").parse().ok())
+        .fold(filter, EnvFilter::add_directive);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => subscriber
+            .with_ansi(terminal::watched())
+            .with_target(false)
+            .try_init(),
+        LogFormat::Json => subscriber.json().try_init(),
+    };
+    started.map_err(|error| anyhow!("cannot start logging: {error}"))
+}
+
+async fn run(config: Config, path: PathBuf) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
     let shutdown = async move {
@@ -100,13 +109,24 @@ async fn run(config: Config) -> anyhow::Result<()> {
         });
     };
     let told = config.clone();
-    serve(config, move |ready| tell(&told, &ready), shutdown)
-        .await
-        .map_err(explained)
+    let shipping = shipping::prepare(&config)?;
+    let ready = |ready: Ready| {
+        if let Some(shipping) = &shipping {
+            shipping.begin(&ready);
+        }
+        tell(&told, &ready);
+        tokio::spawn(reloading::watch(ready.reloader, path, told));
+    };
+    let served = serve(config, ready, shutdown).await.map_err(explained);
+    // The record is closed, so everything is sealed; of a failure too, what is sealed is worth having.
+    if let Some(shipping) = shipping {
+        shipping.finish();
+    }
+    served
 }
 
 /// A policy's problems with their carets; anything else is one line already.
-fn explained(error: ServeError) -> anyhow::Error {
+pub fn explained(error: ServeError) -> anyhow::Error {
     if let ServeError::Policy { problems } = &error {
         let pages: Vec<String> = problems.iter().map(Problems::styled).collect();
         return Rendered::bad(pages.join("\n\n"));

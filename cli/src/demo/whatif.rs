@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Deserialize;
-use weir_replay::{Flips, PolicyFile, ReplayOptions, replay};
+use weir_replay::{Flips, PolicyFile, ReplayOptions, Verify, replay};
+
+use crate::command::verify::believed;
 
 use super::folder::Folder;
 
@@ -105,6 +107,8 @@ pub fn answers(folder: &Folder) -> anyhow::Result<Vec<Answer>> {
 fn report(record: &Path, candidate: Option<PolicyFile>) -> anyhow::Result<Report> {
     let options = ReplayOptions {
         record: record.to_owned(),
+        verify: Verify::Files,
+        keys: believed(record, &[])?,
         candidate,
         flips: Flips::All,
         ..ReplayOptions::default()

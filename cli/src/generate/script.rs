@@ -1,5 +1,7 @@
 //! Who sends what: the agents of the corpus' mornings, playing their parts over and over.
 
+use std::collections::BTreeMap;
+
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use weir_corpus::{Label, Message, Morning, Shape};
@@ -116,6 +118,14 @@ impl Scripts {
             return Err(anyhow!("the corpus has no mornings"));
         }
         Ok(Self { parts })
+    }
+
+    /// Every grant with the kind of server that it calls, each once.
+    pub fn grants(&self) -> BTreeMap<&str, Shape> {
+        let parts = self.parts.iter();
+        parts
+            .map(|part| (part.grant.as_str(), part.server))
+            .collect()
     }
 
     /// Messages in a part, on average.

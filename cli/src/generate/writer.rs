@@ -1,5 +1,6 @@
 //! One message into the record: parsed, resolved, judged and written as the proxy does it, at a simulated time.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,10 +8,14 @@ use anyhow::{Context as _, anyhow};
 use weir_corpus::Shape;
 use weir_policy::{
     Arguments, Context, Decision, ENGINE, Message, Micros, Policy, Resolution, Resolver,
-    ResolverSpec, evaluate,
+    ResolverSpec,
 };
+use weir_proxy::ledger::Heard;
 use weir_proxy::{Clock, Ledger, LedgerOptions};
-use weir_recorder::{Call as Row, Commit, Disk, Finish, Outcome, RecordOptions, Recorder};
+use weir_recorder::{
+    Call as Row, Commit, Disk, Event, EventKind, Finish, Outcome, RecordKeys, RecordOptions,
+    Recorder,
+};
 
 use super::dice::Dice;
 use super::script::Call;
@@ -59,9 +64,15 @@ pub struct Finishing {
 
 impl Writer {
     /// Makes a record in `out`, with the policy and the resolvers kept beside it.
-    pub fn open(out: &Path, policy: Policy, start: Micros) -> anyhow::Result<Self> {
+    pub fn open(
+        out: &Path,
+        keys: RecordKeys,
+        policy: Policy,
+        start: Micros,
+    ) -> anyhow::Result<Self> {
         let options = RecordOptions {
             node: Some(NODE.to_owned()),
+            keys,
             queue_max: QUEUE_MAX,
             batch_bytes_max: 16 << 20,
             ..RecordOptions::new(out)
@@ -104,13 +115,43 @@ impl Writer {
         })
     }
 
+    /// Tells the record that this proxy began to serve, and what came into force, as the proxy does.
+    pub fn begin(&self, grants: &BTreeMap<&str, Shape>) {
+        let version = concat!("weir ", env!("CARGO_PKG_VERSION"));
+        drop(self.ledger.event(&Event {
+            text: Some(version),
+            ..Event::of(EventKind::Start)
+        }));
+        for upstream in [&self.dispatcher, &self.flat] {
+            drop(self.ledger.event(&Event {
+                digest: Some(&upstream.resolver_digest),
+                server: Some(upstream.name),
+                ..Event::of(EventKind::Resolver)
+            }));
+        }
+        for (grant, server) in grants {
+            for kind in [EventKind::Grant, EventKind::Policy] {
+                drop(self.ledger.event(&Event {
+                    grant: Some(grant),
+                    server: Some(self.upstream(*server).name),
+                    digest: Some(&self.policy_digest),
+                    ..Event::of(kind)
+                }));
+            }
+        }
+    }
+
+    fn upstream(&self, shape: Shape) -> &Upstream {
+        match shape {
+            Shape::Dispatcher => &self.dispatcher,
+            Shape::Flat => &self.flat,
+        }
+    }
+
     /// Judges a message and writes it down.
     pub fn send(&self, at: Micros, call: &Call<'_>, dice: &mut Dice) -> anyhow::Result<Sent> {
         self.ledger.clock().set(at);
-        let upstream = match call.server {
-            Shape::Dispatcher => &self.dispatcher,
-            Shape::Flat => &self.flat,
-        };
+        let upstream = self.upstream(call.server);
         let session = format!("{:016x}", call.session);
         let address = format!("192.0.2.{}", call.address);
         let row = Row {
@@ -203,9 +244,9 @@ impl Writer {
             decide_ns: Some(200 + dice.throw(900) as i32),
             ..row
         };
-        let decided = self
-            .ledger
-            .decide(evaluate(Some(&self.policy), &resolution, &context), row)?;
+        let heard = Heard::of(&resolution, None, &context);
+        let evaluation = heard.evaluate(Some(&self.policy));
+        let decided = self.ledger.decide(evaluation, heard, row)?;
         let denied = !decided.decision.is_allow();
         // One in two thousand is never heard of again, as after a kill.
         let ends = !denied && !dice.happens(0.0005);

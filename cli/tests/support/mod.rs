@@ -232,22 +232,31 @@ impl Served {
     }
 
     pub fn request(&self, method: &str, path: &str, token: &str, body: &str) -> Answer {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
-             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-            self.authority,
-            body.len()
-        );
-        let mut stream = connect(&self.authority, &self.ca);
-        stream.write_all(head.as_bytes()).expect("headers go out");
-        stream
-            .write_all(body.as_bytes())
-            .expect("the body goes out");
-        Answer::read(&mut stream)
+        let accept = "application/json, text/event-stream";
+        self.way().send(method, path, (token, accept), body)
+    }
+
+    /// The way to it, which another thread may take too.
+    pub fn way(&self) -> Way {
+        Way {
+            authority: self.authority.clone(),
+            ca: self.ca.clone(),
+        }
+    }
+
+    /// Kills it: nothing is finished.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("weir ends");
     }
 
     /// Asks the admin address, which speaks plain HTTP.
     pub fn admin(&self, path: &str) -> Answer {
+        self.admin_send("GET", path, "", "")
+    }
+
+    /// Sends to the admin address, with these header lines.
+    pub fn admin_send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let authority = self
             .admin
             .trim_start_matches("http://")
@@ -257,7 +266,8 @@ impl Served {
         let mut stream = TcpStream::connect(authority).expect("the admin address answers");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
         )
         .expect("it goes out");
         Answer::read(&mut stream)
@@ -268,6 +278,44 @@ impl Drop for Served {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// Where a proxy serves, and what it shows.
+#[derive(Clone)]
+pub struct Way {
+    authority: String,
+    ca: PathBuf,
+}
+
+impl Way {
+    /// Sends one request and reads the answer to its end.
+    pub fn send(&self, method: &str, path: &str, by: (&str, &str), body: &str) -> Answer {
+        let mut stream = self.begin(method, path, by, body);
+        Answer::read(&mut stream)
+    }
+
+    /// Sends one request; what is dropped hangs up.
+    pub fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        (token, accept): (&str, &str),
+        body: &str,
+    ) -> StreamOwned<ClientConnection, TcpStream> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+             Accept: {accept}\r\nMCP-Protocol-Version: 2025-06-18\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.authority,
+            body.len()
+        );
+        let mut stream = connect(&self.authority, &self.ca);
+        stream.write_all(head.as_bytes()).expect("headers go out");
+        stream
+            .write_all(body.as_bytes())
+            .expect("the body goes out");
+        stream.flush().expect("all of it goes out");
+        stream
     }
 }
 

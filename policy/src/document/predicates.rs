@@ -1,5 +1,7 @@
 //! `require`, `deny_if`, `approve_if`: predicates, their conditions and operators.
 
+use std::time::Duration;
+
 use ipnet::{IpNet, Ipv4Net};
 use jsonc_parser::ast::Value as Node;
 use regex::Regex;
@@ -18,6 +20,7 @@ use crate::problem::Span;
 
 const CONDITION: &[&str] = &["path", "op", "value"];
 const PREDICATE: &[&str] = &["conditions", "on_deny"];
+const APPROVE_IF: &str = "approve_if";
 const APPROVAL: &[&str] = &["conditions", "on_deny", "timeout"];
 const TYPES: &[&str] = &[
     "integer", "number", "string", "boolean", "array", "object", "null",
@@ -37,7 +40,14 @@ pub(super) struct List {
 impl List {
     /// A predicate without conditions: it always holds.
     pub(super) fn add_always(&mut self, message: Option<&str>, span: Span) {
-        self.add("always", message, Vec::new(), span);
+        self.add("always", message, Vec::new(), None, span);
+    }
+
+    /// Has those predicates wait so long for an answer that do not say how long themselves.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) {
+        for entry in &mut self.entries {
+            entry.timeout = entry.timeout.or(timeout);
+        }
     }
 
     fn add(
@@ -45,16 +55,25 @@ impl List {
         segment: &str,
         message: Option<&str>,
         conditions: Vec<Condition>,
+        timeout: Option<Duration>,
         span: Span,
     ) {
         let id = self
             .ids
             .unique(&format!("{}/{}", self.base, escape(segment)));
-        let message = message.map_or_else(|| format!("Denied by {id}."), ToOwned::to_owned);
+        let unsaid = || {
+            if self.base.ends_with(APPROVE_IF) {
+                "This needs a person's approval.".to_owned()
+            } else {
+                format!("Denied by {id}.")
+            }
+        };
+        let message = message.map_or_else(unsaid, ToOwned::to_owned);
         self.entries.push(Predicate {
             id: id.into(),
             message: Text::from(message),
             conditions,
+            timeout,
             span,
         });
     }
@@ -85,7 +104,7 @@ impl Reader {
             ids: Ids::default(),
             entries: Vec::new(),
         };
-        let known = if stage == "approve_if" {
+        let known = if stage == APPROVE_IF {
             APPROVAL
         } else {
             PREDICATE
@@ -98,9 +117,7 @@ impl Reader {
             let message = members
                 .get("on_deny")
                 .and_then(|node| self.text(node, "on_deny"));
-            if let Some(node) = members.get("timeout") {
-                self.duration(node);
-            }
+            let timeout = members.get("timeout").and_then(|node| self.duration(node));
             let hint = "write `\"conditions\": []` for a predicate that always holds";
             let Some(node) = self.required(&members, "conditions", hint) else {
                 continue;
@@ -116,6 +133,7 @@ impl Reader {
                 segment.as_deref().unwrap_or("always"),
                 message,
                 conditions,
+                timeout,
                 members.span,
             );
         }

@@ -42,7 +42,7 @@ impl<'a> Ask<'a> {
 
 impl AskKind {
     /// What a name stands for: no tool's begins with one of the reserved prefixes.
-    fn of_name(name: &str) -> Self {
+    pub(crate) fn of_name(name: &str) -> Self {
         match name.split_once(':') {
             Some(("resource", _)) => Self::Resource,
             Some(("prompt", _)) => Self::Prompt,

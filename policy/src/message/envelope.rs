@@ -109,8 +109,8 @@ impl<'a> Envelope<'a> {
         }
         // A duplicate deeper down is one of the parameters (or of an answer): the envelope's own
         // keys were compared as they came.
-        if let Some(at) = reader.duplicate {
-            self.flaw(Flaw::DuplicateKey, INVALID_PARAMS, at);
+        if let Some(doubt) = reader.doubt {
+            self.flaw(doubt.flaw, INVALID_PARAMS, doubt.at);
         }
         Ok(())
     }

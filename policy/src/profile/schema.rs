@@ -168,13 +168,15 @@ fn is_same_everywhere(number: &Number<'_>) -> bool {
     const LARGEST: i64 = (1 << 53) - 1;
     match number {
         Number::Integer(integer) => (-LARGEST..=LARGEST).contains(integer),
-        // `7.0` and `7e0` are 7 to every reader; other spellings of whole numbers are not needed.
+        // `7.0` and `7e0` are 7 to every reader; other spellings of whole numbers are not needed, and `-0.0` is printed with its
+        // sign by some.
         Number::Decimal(text) => {
             let (whole, rest) = text.split_at(text.find(['.', 'e', 'E']).unwrap_or(text.len()));
             let zeros = rest
                 .strip_prefix('.')
                 .is_some_and(|digits| digits.bytes().all(|b| b == b'0'));
             (zeros || matches!(rest, "e0" | "E0"))
+                && whole != "-0"
                 && whole
                     .parse()
                     .is_ok_and(|integer: i64| (-LARGEST..=LARGEST).contains(&integer))

@@ -11,24 +11,21 @@ pub(super) struct RequestPath<'a>(SmallVec<[&'a str; 8]>);
 pub(super) struct UnsafePath;
 
 impl<'a> RequestPath<'a> {
-    /// Cuts `text`; `prefix` is dropped once where the path begins with it.
+    /// Cuts `text`; `prefix` is dropped once where the path begins with it as it is written: a server that pastes its own in
+    /// front of what does not begin so would make another path of `/api//v2.0/vm`.
     pub(super) fn parse(text: &'a str, prefix: &[String]) -> Result<Self, UnsafePath> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         if !path.starts_with('/') || path.bytes().any(|b| !is_kept(b)) || query.bytes().any(is_cut)
         {
             return Err(UnsafePath);
         }
-        let mut segments: SmallVec<[&str; 8]> = path.split('/').filter(|s| !s.is_empty()).collect();
+        let path = behind(path, prefix).unwrap_or(path);
+        let segments: SmallVec<[&str; 8]> = path.split('/').filter(|s| !s.is_empty()).collect();
         if segments
             .iter()
             .any(|segment| matches!(*segment, "." | ".."))
         {
             return Err(UnsafePath);
-        }
-        let prefixed =
-            prefix.len() <= segments.len() && prefix.iter().zip(&segments).all(|(p, s)| p == s);
-        if prefixed {
-            segments.drain(..prefix.len());
         }
         Ok(Self(segments))
     }
@@ -39,6 +36,15 @@ impl<'a> RequestPath<'a> {
     pub(super) fn segments(&self) -> &[&'a str] {
         &self.0
     }
+}
+
+/// What follows the prefix, if `path` begins with it.
+fn behind<'a>(path: &'a str, prefix: &[String]) -> Option<&'a str> {
+    let mut rest = path;
+    for segment in prefix {
+        rest = rest.strip_prefix('/')?.strip_prefix(segment.as_str())?;
+    }
+    (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
 /// Bytes that a URL parser neither strips, nor encodes, nor takes for the end of the path.
@@ -194,7 +200,7 @@ mod tests {
             "//vm///id/7",
             "/vm/id/7?x=/stop&y=%20",
             "/api/v2.0/vm/id/7",
-            "//api//v2.0//vm/id/7//?",
+            "/api/v2.0//vm/id/7//?",
         ] {
             assert_eq!(segments(text).unwrap(), ["vm", "id", "7"], "{text}");
         }
@@ -203,6 +209,10 @@ mod tests {
             ["api", "v2.0", "vm"]
         );
         assert_eq!(segments("/").unwrap(), [""; 0]);
+        assert_eq!(segments("/api/v2.0").unwrap(), [""; 0]);
+        for text in ["/api//v2.0/vm", "//api/v2.0/vm", "/api/v2.0x/vm"] {
+            assert_ne!(segments(text).unwrap(), ["vm"], "{text}");
+        }
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Object<'_> {
     }
 }
 
-fn write_string(text: &str, out: &mut String) {
+/// Appends a string in quotes.
+pub(crate) fn write_string(text: &str, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {

@@ -155,7 +155,7 @@ pub(crate) fn policy() -> impl Strategy<Value = J> {
         })
 }
 
-fn rules() -> impl Strategy<Value = J> {
+pub(crate) fn rules() -> impl Strategy<Value = J> {
     let few = |strategy, most| weighted(0.2, vec(strategy, 0..=most).prop_map(J::Arr));
     let action = weighted(
         0.1,
@@ -191,6 +191,76 @@ fn rules() -> impl Strategy<Value = J> {
             let rules = with(with(rules, "limits", limits), "approve_if", approve_if);
             with(with(rules, "action", action), "rate_limit", rate)
         })
+}
+
+/// Policies as people write them: one tool each, whose rules each refuse something that the others let through.
+pub(crate) fn tight() -> impl Strategy<Value = J> {
+    let require = subsequence(
+        vec![
+            condition_of("args.n", "type", J::str("integer")),
+            condition_of("args.n", "lte", J::Num("40".into())),
+            condition_of("args.a", "regex", J::str("^[a-z]+$")),
+            condition_of("args.ids.*", "type", J::str("string")),
+            condition_of("args.b", "in", J::Arr(vec![J::str("x"), J::str("y")])),
+            condition_of("args.ip", "cidr", J::Arr(vec![J::str("10.0.0.0/8")])),
+            condition_of("grant", "eq", J::str("g1")),
+        ],
+        0..5,
+    );
+    let deny_if = subsequence(
+        vec![
+            condition_of("args.force", "eq", J::Bool(true)),
+            condition_of(
+                "args.n",
+                "in",
+                J::Arr(vec![J::Num("1".into()), J::Num("7".into())]),
+            ),
+            condition_of("args.a", "glob", J::str("prod*")),
+            condition_of("args.ids.*", "eq", J::str("all")),
+            condition_of("args.name", "contains", J::str("..")),
+            condition_of("time.hour", "lt", J::Num("6".into())),
+            condition_of("client.name", "regex", J::str("(?i)test")),
+        ],
+        0..5,
+    );
+    let limits = subsequence(
+        vec![
+            limit_of("stops", "\"minute\"", "5", &[]),
+            limit_of("each", "3600", "20", &["args.n"]),
+            limit_of("day", "\"day\"", "50", &[]),
+        ],
+        0..3,
+    );
+    (require, deny_if, limits).prop_map(|(require, deny_if, limits)| {
+        let rules = J::obj([
+            ("require", J::Arr(require)),
+            ("deny_if", J::Arr(deny_if)),
+            ("limits", J::Arr(limits)),
+        ]);
+        J::obj([
+            ("version", J::str("1")),
+            ("default", J::str("deny")),
+            ("tools", J::obj([("vm_stop", rules)])),
+        ])
+    })
+}
+
+fn condition_of(path: &str, op: &str, value: J) -> J {
+    let condition = J::obj([("path", J::str(path)), ("op", J::str(op)), ("value", value)]);
+    J::obj([("conditions", J::Arr(vec![condition]))])
+}
+
+fn limit_of(counter: &str, window: &str, max: &str, per: &[&str]) -> J {
+    let window = match window.strip_prefix('"') {
+        Some(text) => J::str(text.trim_end_matches('"')),
+        None => J::Num(window.into()),
+    };
+    J::obj([
+        ("counter", J::str(counter)),
+        ("window", window),
+        ("max", J::Num(max.into())),
+        ("per", J::Arr(per.iter().map(|path| J::str(path)).collect())),
+    ])
 }
 
 fn with(object: J, key: &str, value: Option<J>) -> J {

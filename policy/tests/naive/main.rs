@@ -16,6 +16,7 @@ mod json;
 #[rustfmt::skip]
 mod oracle;
 mod text;
+mod wider;
 
 use proptest::prelude::*;
 use smallvec::SmallVec;
@@ -125,7 +126,7 @@ impl Both {
         }
     }
 
-    fn oracle(&self, event: &Event, at: i64) -> Result<Vec<Taken>, Answer> {
+    fn oracle(&self, event: &Event, at: i64) -> Result<(Vec<Taken>, Option<String>), Answer> {
         let facts = vec![
             ("tool", event.readings.last().unwrap().0.clone()),
             ("wire_tool", event.readings[0].0.clone()),
@@ -154,7 +155,8 @@ impl Both {
         );
         let expected = self.oracle(event, self.now);
         let answer = match &expected {
-            Ok(_) => (true, String::new(), "allowed"),
+            Ok((_, None)) => (true, String::new(), "allowed"),
+            Ok((_, Some(asking))) => (false, asking.clone(), "approval_pending"),
             Err(answer) => answer.clone(),
         };
         prop_assert_eq!(
@@ -180,7 +182,7 @@ impl Both {
             );
             prop_assert!(still(free - 1_000), "the limit is free before {} ms", wait);
         }
-        let Ok(taken) = expected else {
+        let Ok((taken, _)) = expected else {
             prop_assert!(judgement.reservation.is_none());
             return Ok(None);
         };

@@ -9,7 +9,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use T::{False, Mismatch, True};
 pub(crate) type Answer = (bool, String, &'static str);
 
-pub(crate) fn judge(policy: &J, call: &Call, log: &[Taken], capacity: usize, at: i64) -> Result<Vec<Taken>, Answer> {
+pub(crate) fn judge(policy: &J, call: &Call, log: &[Taken], capacity: usize, at: i64) -> Result<(Vec<Taken>, Option<String>), Answer> {
     let deny = |rule: &str, reason| Err((false, rule.to_string(), reason));
     let list = |key| policy.get(key).map_or(&[][..], J::items);
     let hides = |h: &J, name: &str| if is_glob(h.text()) { reaches(h.text(), name) } else { h.text() == name };
@@ -24,17 +24,18 @@ pub(crate) fn judge(policy: &J, call: &Call, log: &[Taken], capacity: usize, at:
         ruled.extend(literal.or(glob).map(|(key, rules)| (key.as_str(), rules, args)));
     }
     let mut taken = Vec::new();
-    for (stage, every, code) in [("require", true, "require_failed"), ("deny_if", false, "deny_if"), ("limits", false, ""), ("approve_if", false, "approval_unavailable")] {
+    for (stage, every, code) in [("require", true, "require_failed"), ("deny_if", false, "deny_if"), ("limits", false, ""), ("approve_if", false, "")] {
         if stage == "limits" { taken = limits(policy, &ruled, call, log, capacity, at)?; continue }
         for (key, rules, args) in &ruled {
             for (id, conditions) in predicates(key, rules, stage) {
                 let truth = conditions.iter().map(|c| condition(c, every, args, call)).min().unwrap_or(True);
+                if stage == "approve_if" && truth == True { return Ok((taken, Some(id))) } // waits for a person, and takes
                 if every && truth != True { return deny(&id, code) }
                 if !every && truth != False { return deny(&id, if truth == True { code } else { "type_mismatch" }) }
             }
         }
     }
-    Ok(taken)
+    Ok((taken, None))
 }
 
 fn predicates(key: &str, rules: &J, stage: &str) -> Vec<(String, Vec<J>)> {

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::read::read_name;
 use super::section::{Section, nearest};
-use super::{GrantConfig, ServerConfig};
+use super::{Credential, GrantConfig, Listen, ServerConfig, credential};
 
 pub(super) fn read_grants(
     sections: &[Section<'_, '_>],
     servers: &[ServerConfig],
+    listen: &Listen,
+    has_issuer: bool,
 ) -> Vec<GrantConfig> {
     let mut grants: Vec<GrantConfig> = Vec::new();
     for section in sections {
@@ -29,48 +31,38 @@ pub(super) fn read_grants(
                 hint,
             );
         }
-        let token_sha256 = read_token(section);
-        if grants
+        let credential = credential::read(section, listen, has_issuer);
+        let is_taken = grants
             .iter()
-            .any(|other| other.server == server.value && other.token_sha256 == token_sha256)
-        {
+            .any(|other| other.server == server.value && clash(&other.credential, &credential));
+        if is_taken {
             section.problem(
                 format!(
-                    "grant `{name}` has the token of another grant of `{}`",
+                    "grant `{name}` is opened by the same as another grant of `{}`",
                     server.value
                 ),
                 None,
             );
         }
         let policy: Option<PathBuf> = section.file("policy");
-        section.not_yet("shadow", "replay the record under the candidate instead");
-        section.not_yet("certificate", "give it a `token`");
+        let shadow = section.files("shadow");
         section.finish();
         grants.push(GrantConfig {
             name,
             server: server.value.to_owned(),
-            token_sha256,
+            credential,
             policy,
+            shadow,
         });
     }
     grants
 }
 
-fn read_token(section: &Section<'_, '_>) -> [u8; 32] {
-    let mut digest = [0; 32];
-    let hint = "`weir token new` makes a token and prints its `sha256`";
-    let Some(token) = section.table("token") else {
-        section.problem("a grant needs `token = { sha256 = \"…\" }`", Some(hint));
-        return digest;
-    };
-    let found = token.needed_string("sha256", hint);
-    if !found.value.is_empty() && hex::decode_to_slice(found.value, &mut digest).is_err() {
-        token.source.problem(
-            &found.span,
-            "`sha256` must be 64 hexadecimal digits",
-            Some(hint.to_owned()),
-        );
+/// Whether nothing could tell the callers of one from those of the other, or one token would serve both.
+fn clash(one: &Credential, other: &Credential) -> bool {
+    match (one.token_sha256, other.token_sha256) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => *one != Credential::default() && one == other,
+        (Some(_), None) | (None, Some(_)) => false,
     }
-    token.finish();
-    digest
 }

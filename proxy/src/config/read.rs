@@ -5,12 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeTable;
+use weir_recorder::Retain;
 
+use super::approvals::{read_approvals, read_approvers};
 use super::grant::read_grants;
+use super::keeping::{Secrets, read_secrets};
+use super::object_storage::read_object_storage;
 use super::problem::{ConfigProblem, ConfigProblems};
 use super::section::{Found, Section, Source, io_words};
 use super::server::read_servers;
-use super::{Config, Limits, Listen, RecordConfig, TlsFiles};
+use super::{Config, Encryption, Limits, Listen, RecordConfig, TlsFiles};
 
 /// Looks a variable of the environment up.
 pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -30,9 +34,22 @@ pub(super) fn load(path: &Path, environment: Environment<'_>) -> Result<Config, 
             hint,
         }])
     })?;
+    read(&text, path, environment)
+}
+
+/// Reads the text of a configuration as if it stood in this file.
+pub(super) fn read(
+    text: &str,
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<Config, ConfigProblems> {
+    let fail = |problems| ConfigProblems {
+        path: path.to_owned(),
+        problems,
+    };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let source = Source::new(&text, folder);
-    let (document, errors) = DeTable::parse_recoverable(&text);
+    let source = Source::new(text, folder);
+    let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         source.problem(&error.span().unwrap_or(0..0), error.message().trim(), None);
     }
@@ -51,14 +68,39 @@ pub(super) fn load(path: &Path, environment: Environment<'_>) -> Result<Config, 
 }
 
 fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) -> Config {
-    let listen = read_listen(root.table("listen").as_ref());
-    let record = read_record(root, root.table("record").as_ref());
-    let admin = root.table("admin").and_then(|section| read_admin(&section));
+    let listen_section = root.table("listen");
+    let listen = read_listen(listen_section.as_ref());
+    let record = root.table("record");
+    let secrets = record.as_ref().map_or_else(Secrets::default, read_secrets);
+    let record = read_record(root, record.as_ref(), environment);
+    let object_storage = root
+        .table("object_storage")
+        .map(|section| read_object_storage(&section, environment));
+    let admin = root.table("admin");
+    let approvers = admin.as_ref().map_or_else(Vec::new, read_approvers);
+    let admin = admin.as_ref().and_then(read_admin);
+    let approvals = read_approvals(root.table("approvals").as_ref());
     let limits = root
         .table("limits")
         .map_or_else(Limits::default, |section| read_limits(&section));
-    let servers = read_servers(&root.tables("server"), &limits, environment);
-    let grants = read_grants(&root.tables("grant"), &servers);
+    let servers = read_servers(&root.tables("server"), &limits, &secrets, environment);
+    let oauth = root.table("oauth");
+    let has_issuer = oauth.is_some();
+    let oauth = oauth.and_then(|section| super::oauth::read(&section, &listen.names()));
+    let grants = read_grants(&root.tables("grant"), &servers, &listen, has_issuer);
+    if let Some(span) = &listen_section
+        .as_ref()
+        .and_then(|section| section.raw("client_ca"))
+        .map(toml::Spanned::span)
+        && grants
+            .iter()
+            .all(|grant| grant.credential.certificate.is_none())
+    {
+        let hint = "add `certificate` to those that may be used with one only".to_owned();
+        let message = "`client_ca` is set, but no [[grant]] asks for a certificate: everybody could call without one";
+        root.source.problem(span, message, Some(hint));
+    }
+    super::approvals::apart(root, &approvers, &grants);
     let state = root.string("state").map_or("state", |found| found.value);
     let state = root.source.resolve(state);
     root.finish();
@@ -73,9 +115,13 @@ fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) 
         listen,
         state,
         record,
+        object_storage,
         admin,
+        approvers,
+        approvals,
         servers,
         grants,
+        oauth,
         limits,
     }
 }
@@ -84,6 +130,8 @@ fn read_listen(section: Option<&Section<'_, '_>>) -> Listen {
     let mut listen = Listen {
         address: SocketAddr::from(([127, 0, 0, 1], 8443)),
         tls: TlsFiles::Local,
+        client_ca: None,
+        client_crl: None,
         hosts: Vec::new(),
         origins: Vec::new(),
     };
@@ -113,7 +161,16 @@ fn read_listen(section: Option<&Section<'_, '_>>) -> Listen {
         .into_iter()
         .map(|found| found.value.to_ascii_lowercase())
         .collect();
-    section.not_yet("client_ca", "grants are opened by `token` for now");
+    listen.client_ca = section.file("client_ca");
+    listen.client_crl = section.file("client_crl");
+    if let (Some(found), None) = (section.raw("client_crl"), &listen.client_ca) {
+        let hint = "add `client_ca`, whose certificates it takes back".to_owned();
+        section.source.problem(
+            &found.span(),
+            "`client_crl` needs a `client_ca`",
+            Some(hint),
+        );
+    }
     section.finish();
     listen
 }
@@ -134,6 +191,12 @@ fn read_address(section: &Section<'_, '_>) -> Option<SocketAddr> {
 
 fn read_admin(section: &Section<'_, '_>) -> Option<SocketAddr> {
     let address = read_address(section);
+    if address.is_none() && !section.tables("approvers").is_empty() {
+        section.problem(
+            "`approvers` of `[admin]` have nowhere to answer",
+            Some("add `address = \"127.0.0.1:9443\"`"),
+        );
+    }
     if let Some(found) = section.string("address")
         && address.is_some_and(|address| !address.ip().is_loopback())
     {
@@ -148,7 +211,11 @@ fn read_admin(section: &Section<'_, '_>) -> Option<SocketAddr> {
     address
 }
 
-fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> RecordConfig {
+fn read_record(
+    root: &Section<'_, '_>,
+    section: Option<&Section<'_, '_>>,
+    environment: Environment<'_>,
+) -> RecordConfig {
     let mut record = RecordConfig {
         path: root.source.resolve("record"),
         node: None,
@@ -156,8 +223,14 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
         seal_rows: 131_072,
         seal_age: Duration::from_mins(1),
         commit_wait_max: Duration::from_secs(5),
+        strict_outcomes: false,
+        compact_segments: 64,
+        retain: Retain::default(),
+        bytes_max: None,
+        reserve_bytes: 64 << 20,
         anchor: None,
         signing_key: None,
+        encryption: Encryption::default(),
         gaps_start_empty: false,
     };
     let Some(section) = section else {
@@ -172,6 +245,7 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
     record.signing_key = section
         .string("signing_key")
         .map(|file| section.source.resolve(file.value));
+    record.encryption = super::encryption::read(section, environment);
     record.node = section
         .string("node")
         .and_then(|found| read_name(section, "node", &found));
@@ -181,7 +255,28 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
         record.seal_age = seal.duration("age", record.seal_age);
         seal.finish();
     }
+    if let Some(compact) = section.table("compact") {
+        let default = record.compact_segments as u64;
+        record.compact_segments = compact.number("segments", 0..100_000, default) as usize;
+        compact.finish();
+    }
+    if let Some(retain) = section.table("retain") {
+        record.retain = super::retain::read(&retain);
+        retain.finish();
+    }
+    super::budget::read(section, &mut record);
     record.commit_wait_max = section.duration("commit_wait_max", record.commit_wait_max);
+    if let Some(outcome) = section.string("outcome") {
+        match outcome.value {
+            "unknown" => {}
+            "strict" => record.strict_outcomes = true,
+            other => section.source.problem(
+                &outcome.span,
+                format!("`outcome` is \"unknown\" or \"strict\", not `{other}`"),
+                None,
+            ),
+        }
+    }
     if let Some(gaps) = section.string("gaps") {
         match gaps.value {
             "full" => {}
@@ -193,7 +288,6 @@ fn read_record(root: &Section<'_, '_>, section: Option<&Section<'_, '_>>) -> Rec
             ),
         }
     }
-    section.not_yet("bytes_max", "watch `/healthz` for the disk left");
     section.finish();
     record
 }

@@ -91,7 +91,11 @@ impl<'t, 's> Section<'t, 's> {
     }
 
     pub(super) fn raw(&self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
+        drop(asked);
         self.table.get(key)
     }
 
@@ -164,6 +168,12 @@ impl<'t, 's> Section<'t, 's> {
             .map_or(default, |found| found.value)
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+        self.typed(key, "true or false", DeValue::as_bool)
+            .map(|found| found.value)
+    }
+
     /// A span of time such as `"60s"`, longer than nothing.
     pub(super) fn duration(&self, key: &'static str, default: Duration) -> Duration {
         let read = |value: &'t DeValue<'t>| {
@@ -193,7 +203,24 @@ impl<'t, 's> Section<'t, 's> {
 
     /// A path to a file that is there, resolved against the configuration's folder.
     pub(super) fn file(&self, key: &'static str) -> Option<PathBuf> {
-        let found = self.string(key)?;
+        Some(self.there(&self.string(key)?))
+    }
+
+    /// Paths to files that are there, each as written and resolved; each of them once.
+    pub(super) fn files(&self, key: &'static str) -> Vec<(String, PathBuf)> {
+        let mut files: Vec<(String, PathBuf)> = Vec::new();
+        for found in self.strings(key) {
+            let path = self.there(&found);
+            if files.iter().any(|(_, other)| *other == path) {
+                let message = format!("`{key}` in {} lists `{}` twice", self.name, found.value);
+                self.source.problem(&found.span, message, None);
+            }
+            files.push((found.value.to_owned(), path));
+        }
+        files
+    }
+
+    fn there(&self, found: &Found<&str>) -> PathBuf {
         let path = self.source.resolve(found.value);
         match std::fs::metadata(&path) {
             Ok(there) if there.is_file() => {}
@@ -210,7 +237,7 @@ impl<'t, 's> Section<'t, 's> {
                 );
             }
         }
-        Some(path)
+        path
     }
 
     pub(super) fn table(&self, key: &'static str) -> Option<Section<'t, 's>> {

@@ -7,19 +7,21 @@ use serde::de::DeserializeOwned;
 use toml::de::{DeValue, ValueDeserializer};
 use weir_policy::{Resolver, ResolverSpec};
 
+use super::keeping::{Secrets, read_keeping};
 use super::read::{Environment, read_name};
 use super::section::{Found, Section};
 use super::{Limits, ServerConfig, secret_header};
-use crate::upstream::{Transport, UpstreamLimits, UpstreamSpec};
+use crate::upstream::{Sharing, Transport, UpstreamLimits, UpstreamSpec};
 
 pub(super) fn read_servers(
     sections: &[Section<'_, '_>],
     limits: &Limits,
+    secrets: &Secrets,
     environment: Environment<'_>,
 ) -> Vec<ServerConfig> {
     let mut servers: Vec<ServerConfig> = Vec::new();
     for section in sections {
-        let server = read_server(section, limits, environment);
+        let server = read_server(section, limits, secrets, environment);
         if servers.iter().any(|other| other.name == server.name) {
             section.problem(format!("two servers are named `{}`", server.name), None);
         }
@@ -31,12 +33,14 @@ pub(super) fn read_servers(
 fn read_server(
     section: &Section<'_, '_>,
     limits: &Limits,
+    secrets: &Secrets,
     environment: Environment<'_>,
 ) -> ServerConfig {
     let found = section.needed_string("name", "it becomes the path `/<name>/mcp`");
     let name = read_name(section, "server", &found).unwrap_or_default();
     let headers = read_headers(section, environment);
     let transport = read_transport(section, environment);
+    let sharing = read_sharing(section, &transport);
     let resolver = ResolverSpec {
         dispatch: read_specs(section, "dispatch"),
         alias: read_specs(section, "alias"),
@@ -47,11 +51,7 @@ fn read_server(
     if let Err(problem) = Resolver::compile(&resolver) {
         section.problem(problem.to_string(), None);
     }
-    section.not_yet("redact", "arguments are recorded as they came");
-    section.not_yet(
-        "audit",
-        "calls are recorded with arguments, without results",
-    );
+    let keeping = read_keeping(section, secrets);
     section.not_yet(
         "outcome",
         "a reply goes out even if its outcome cannot be written",
@@ -69,12 +69,14 @@ fn read_server(
         server: Arc::from(name.as_str()),
         transport,
         headers,
+        sharing,
         limits,
     };
     ServerConfig {
         name,
         upstream,
         resolver,
+        keeping,
     }
 }
 
@@ -111,7 +113,12 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
     let variables = read_values(section, "environment", environment);
     let directory = section.string("directory").map_or(".", |found| found.value);
     let directory = section.source.resolve(directory);
+    let is_sse = read_is_sse(section, url.is_some());
     match (url, command.is_empty()) {
+        (Some(url), true) if is_sse => Transport::Sse {
+            url: read_url(section, &url),
+            ca,
+        },
         (Some(url), true) => Transport::Http {
             url: read_url(section, &url),
             ca,
@@ -148,6 +155,48 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
     }
 }
 
+/// Whether the server at `url` speaks the transport of 2024-11-05.
+fn read_is_sse(section: &Section<'_, '_>, has_url: bool) -> bool {
+    let Some(found) = section.string("transport") else {
+        return false;
+    };
+    let problem = |message: String, hint: &str| {
+        section
+            .source
+            .problem(&found.span, message, Some(hint.to_owned()));
+    };
+    match found.value {
+        _ if !has_url => problem(
+            "`transport` says how a server at a `url` is spoken to".to_owned(),
+            "a `command` is spoken to over stdio",
+        ),
+        "http" | "sse" => {}
+        other => problem(
+            format!("`transport` is \"http\" or \"sse\", not `{other}`"),
+            "\"http\" is streamable HTTP; \"sse\" the older transport, whose `url` mostly ends in /sse",
+        ),
+    }
+    found.value == "sse"
+}
+
+/// Who shares a child or a stream with whom.
+fn read_sharing(section: &Section<'_, '_>, transport: &Transport) -> Sharing {
+    let Some(found) = section.string("share") else {
+        return Sharing::Session;
+    };
+    let is_http = matches!(transport, Transport::Http { .. });
+    let message = match found.value {
+        _ if is_http => {
+            "`share` is for a `command`, or a `url` with `transport = \"sse\"`".to_owned()
+        }
+        "session" => return Sharing::Session,
+        "grant" => return Sharing::Grant,
+        other => format!("`share` is \"session\" or \"grant\", not `{other}`"),
+    };
+    section.source.problem(&found.span, message, None);
+    Sharing::Session
+}
+
 fn read_url(section: &Section<'_, '_>, found: &Found<&str>) -> http::Uri {
     let url: Option<http::Uri> = found.value.parse().ok();
     match url {
@@ -180,7 +229,7 @@ fn read_headers(
 }
 
 /// A table of strings, each written out or as `{ env = "NAME" }`.
-fn read_values(
+pub(super) fn read_values(
     section: &Section<'_, '_>,
     key: &'static str,
     environment: Environment<'_>,

@@ -3,19 +3,20 @@
 //! Sampling that carries tools runs them inside the client, past `tools/call`; so it follows the policy's `default` or its
 //! `method:sampling/createMessage` (DESIGN 5.5). What is denied does not reach the client, and the server is told.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use weir_policy::{Ask, AskKind, Context, Decision, ENGINE, Object, Value, evaluate};
+use weir_policy::{Ask, AskKind, Context, Decision, ENGINE, Object, Value};
 use weir_recorder::{Call, Direction, Finish, Outcome};
 
 use super::fresh_call_id;
 use super::tap::Tap;
 use crate::leave::{Leave, Pass};
-use crate::ledger::unrecorded;
+use crate::ledger::{Heard, unrecorded};
 use crate::upstream::{Exchange, MessageKind};
 
 /// The one request of a server that can make a client act.
@@ -90,7 +91,9 @@ impl Tap {
             client_version: client.version.as_deref().unwrap_or_default(),
             received_at: weir_policy::Micros(call.received_at),
         };
-        let evaluation = evaluate(self.caller.grant.policy.as_deref(), &resolution, &context);
+        let policy = self.caller.grant.policy.as_deref();
+        let heard = Heard::of(&resolution, None, &context);
+        let evaluation = heard.evaluate(policy);
         let call = Call {
             wire_tool: Some(ask.wire_tool.as_ref()),
             tool: Some(ask.wire_tool.as_ref()),
@@ -101,13 +104,15 @@ impl Tap {
             decide_ns: i32::try_from(judging.elapsed().as_nanos()).ok(),
             ..call
         };
-        let durable = match self.gate.ledger.decide(evaluation, call) {
+        let heard = heard.by(&self.caller.grant.candidates);
+        let durable = match self.gate.ledger.decide(evaluation, heard, call) {
             Ok(decided) => {
                 let (decision, seq) = (decided.decision, decided.commit.seq());
                 decided
                     .commit
                     .wait()
                     .await
+                    .inspect(|_| self.gate.note_opinions(&self.caller, &decided.opinions))
                     .map(|permit| (decision, seq, permit.is_some()))
             }
             Err(why) => Err(why),
@@ -127,7 +132,7 @@ impl Tap {
             }
             Err(why) => {
                 self.gate.note_unrecorded(&self.caller, &why);
-                unrecorded()
+                unrecorded(Some(&why))
             }
         }
     }
@@ -150,6 +155,7 @@ impl Tap {
             kind: MessageKind::Response,
             era: self.era,
             session: self.protocol_session.clone(),
+            grant: Arc::clone(&self.caller.grant.name),
             caller: self.caller_key.clone(),
         };
         let upstream = self.caller.server.upstream.clone();
@@ -170,6 +176,7 @@ impl Tap {
             server: Some(&self.caller.server.name),
             grant: Some(&self.caller.grant.name),
             session: Some(&self.session.id),
+            principal: self.caller.identity.principal.as_deref(),
             client_name: client.name.as_deref(),
             client_version: client.version.as_deref(),
             client_address: Some(&self.caller.address_text),

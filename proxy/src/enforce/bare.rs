@@ -7,15 +7,15 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::carry::{self, Carriage};
+use super::carry::{self, Carriage, Passage};
 use super::envelope::{accept, caller_key, era_of, without_credentials};
 use super::refusal::{Refusal, refuse};
-use super::{Body, Caller};
+use super::{Body, Caller, Turn};
 use crate::gate::Gate;
 use crate::leave::{Leave, Pass};
 use crate::upstream::{Exchange, MessageKind};
 
-pub(super) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) -> Response<Body> {
+pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) -> Response<Body> {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let era = era_of(header("mcp-protocol-version"));
     let named = head.headers.contains_key("mcp-session-id");
@@ -24,13 +24,14 @@ pub(super) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
     let session = match id {
         Some(id) => gate
             .sessions
-            .given(&caller.server.name, &caller.grant.name, id)
+            .given(&caller.server.name, &caller.identity.owner, id)
             .ok(),
         None if named => None,
-        None => Some(
-            gate.sessions
-                .derived(&caller.grant.name, caller.address, &caller.agent),
-        ),
+        None => Some(gate.sessions.derived(
+            &caller.identity.owner,
+            caller.peer.address,
+            &caller.agent,
+        )),
     };
     let Some(session) = session else {
         let received_at = gate.ledger.clock().now();
@@ -49,22 +50,26 @@ pub(super) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
     };
     let carriage = Carriage {
         leave: Leave::Pass(Pass::for_bare()),
-        exchange: Exchange {
-            method: head.method.clone(),
-            headers: without_credentials(&head.headers),
-            body: Bytes::new(),
-            request_id: None,
-            rpc_method: Arc::from(""),
-            kind: MessageKind::Bare,
-            era,
-            session: id.map(Arc::from),
-            caller: caller_key(caller, &session),
-        },
         open: None,
-        caller: caller.clone(),
-        session: session.clone(),
-        accept: accept(&head.headers),
-        place,
+        passage: Passage {
+            exchange: Exchange {
+                method: head.method.clone(),
+                headers: without_credentials(&head.headers),
+                body: Bytes::new(),
+                request_id: None,
+                rpc_method: Arc::from(""),
+                kind: MessageKind::Bare,
+                era,
+                session: id.map(Arc::from),
+                grant: Arc::clone(&caller.grant.name),
+                caller: caller_key(caller, &session),
+            },
+            caller: caller.clone(),
+            session: session.clone(),
+            accept: accept(&head.headers),
+            place,
+            turn: Turn::of_none(),
+        },
     };
     let response = carry::carry(gate, carriage).await;
     let ended = response.status().is_success() || response.status() == StatusCode::NOT_FOUND;

@@ -8,6 +8,7 @@ use weir_recorder::{Call, DigestKey, Direction};
 
 use super::Caller;
 use super::envelope::Envelope;
+use super::kept::Written;
 use crate::sessions::Session;
 
 /// Where the columns of one call come from.
@@ -34,6 +35,7 @@ impl<'a> Draft<'a> {
             server: Some(&self.caller.server.name),
             grant: Some(&self.caller.grant.name),
             session: Some(&self.session.id),
+            principal: self.caller.identity.principal.as_deref(),
             client_name: client.name.as_deref(),
             client_version: client.version.as_deref(),
             client_address: Some(&self.caller.address_text),
@@ -47,14 +49,16 @@ impl<'a> Draft<'a> {
     }
 
     /// A call that policy is asked about, by its wire name.
-    pub(super) fn asked(&self, ask: &'a Ask<'_>) -> Call<&'a str> {
-        let arguments = self.envelope.arguments();
+    pub(super) fn asked(&self, ask: &'a Ask<'_>, written: &Written<'a>) -> Call<&'a str> {
+        let name = written.name.unwrap_or(&ask.wire_tool);
+        let came = self.envelope.arguments();
         Call {
-            wire_tool: Some(&ask.wire_tool),
-            tool: Some(&ask.wire_tool),
+            wire_tool: Some(name),
+            tool: Some(name),
             tool_definition_digest: self.definition,
-            arguments,
-            arguments_digest: arguments.map(|text| self.key.digest(text.as_bytes())),
+            arguments: written.arguments,
+            redacted: written.redacted.clone(),
+            arguments_digest: came.map(|text| self.key.digest(text.as_bytes())),
             ..self.passing()
         }
     }
@@ -64,22 +68,34 @@ impl<'a> Draft<'a> {
         &self,
         ask: &'a Ask<'_>,
         resolution: &'a Resolution<'_>,
+        written: &Written<'a>,
     ) -> Call<&'a str> {
-        let tool = resolution
-            .readings
-            .last()
-            .map(|reading| reading.tool.as_ref());
+        let effective = resolution.readings.last();
+        let effective = effective.map(|reading| reading.tool.as_ref());
         Call {
-            tool,
+            tool: written.name.or(effective),
             risk: Some(resolution.risk().as_str()),
             via: resolution.via.iter().map(Cow::as_ref).collect(),
-            ..self.asked(ask)
+            ..self.asked(ask, written)
         }
     }
 }
 
 /// The arguments that policy judged, where resolution changed them.
-pub(super) fn effective_arguments(resolution: &Resolution<'_>) -> Option<String> {
+pub(super) fn effective_arguments(
+    resolution: &Resolution<'_>,
+    written: &Written<'_>,
+) -> Option<String> {
+    if written.is_withheld() {
+        return None;
+    }
+    match &written.resolution {
+        Some(kept) => built(kept),
+        None => built(resolution),
+    }
+}
+
+fn built(resolution: &Resolution<'_>) -> Option<String> {
     let last = resolution.readings.last()?;
     let changed = resolution.readings.len() > 1 || matches!(last.arguments, Arguments::Built(_));
     changed.then(|| last.arguments.to_json())

@@ -17,6 +17,7 @@ use super::envelope::Accept;
 use super::open_call::{OpenCall, end};
 use super::reply::{self, Body};
 use super::tap::Tap;
+use super::turn::Turn;
 use crate::gate::Gate;
 use crate::leave::Leave;
 use crate::sessions::Session;
@@ -25,17 +26,26 @@ use crate::upstream::{Cause, Era, Exchange, ForwardError, Reached};
 /// The modern era's stream of notifications.
 pub(super) const LISTEN: &str = "subscriptions/listen";
 
-/// One message on its way, with everything its answer will need.
+/// Instead of an answer whose outcome could not be recorded.
+pub(super) const WITHHELD: &str = "the call was made and may have taken effect; how it ended could not be recorded, so its answer is withheld";
+
+/// One message on its way.
 pub(super) struct Carriage {
     pub(super) leave: Leave,
-    pub(super) exchange: Exchange,
     /// The call's open row; none for GET and DELETE.
     pub(super) open: Option<OpenCall>,
+    pub(super) passage: Passage,
+}
+
+/// What goes out, and everything its answer will need.
+pub(super) struct Passage {
+    pub(super) exchange: Exchange,
     pub(super) caller: Caller,
     pub(super) session: Session,
     pub(super) accept: Accept,
     /// Its place among the requests under way, given up when it ends.
     pub(super) place: OwnedSemaphorePermit,
+    pub(super) turn: Turn,
 }
 
 /// What the task that carries a message hands to the one that answers the client.
@@ -43,19 +53,22 @@ pub(super) enum Delivered {
     Whole(StatusCode, HeaderMap, Bytes),
     Events(StatusCode, HeaderMap, mpsc::Receiver<Bytes>),
     Failed(ForwardError),
+    /// What the server answered must not go out: how the call ended could not be recorded.
+    Withheld,
     /// The stop did not wait for the answer.
     GivenUp,
 }
 
 /// Forwards one message and answers with what the server says.
 pub(super) async fn carry(gate: &Arc<Gate>, carriage: Carriage) -> Response<Body> {
-    let id = carriage
+    let passage = &carriage.passage;
+    let id = passage
         .exchange
         .request_id
         .as_ref()
         .map(|id| Arc::clone(&id.raw));
     let call_id = carriage.open.as_ref().map(|open| open.call_id);
-    let (accept, era) = (carriage.accept, carriage.exchange.era);
+    let (accept, era) = (passage.accept, passage.exchange.era);
     let (deliver, delivery) = oneshot::channel();
     let carrier = gate.carriers.spawn(carriage.go(Arc::clone(gate), deliver));
     let hang_up = HangUp(Some(carrier.abort_handle()).filter(|_| era == Era::Modern));
@@ -83,10 +96,13 @@ pub(super) async fn carry(gate: &Arc<Gate>, carriage: Carriage) -> Response<Body
                 StatusCode::GATEWAY_TIMEOUT,
                 "the server did not answer in time",
             ),
-            Cause::Unreachable | Cause::Busy | Cause::Broken | Cause::BadAnswer => {
-                failed(StatusCode::BAD_GATEWAY, &error.cause.to_string())
-            }
+            Cause::Unreachable
+            | Cause::Busy
+            | Cause::Broken
+            | Cause::BadAnswer
+            | Cause::Cancelled => failed(StatusCode::BAD_GATEWAY, &error.cause.to_string()),
         },
+        Delivered::Withheld => failed(StatusCode::INTERNAL_SERVER_ERROR, WITHHELD),
         Delivered::GivenUp => failed(
             StatusCode::BAD_GATEWAY,
             "the proxy is stopping; whether the call took effect is unknown",
@@ -120,13 +136,17 @@ impl Carriage {
     async fn go(self, gate: Arc<Gate>, deliver: oneshot::Sender<Delivered>) {
         let Self {
             leave,
-            exchange,
             mut open,
+            passage,
+        } = self;
+        let Passage {
+            exchange,
             caller,
             session,
             place,
+            turn,
             ..
-        } = self;
+        } = passage;
         if let Some(open) = &mut open {
             open.forwarded();
         }
@@ -135,7 +155,7 @@ impl Carriage {
         let answer = tokio::select! {
             biased;
             () = gate.giving_up.cancelled() => None,
-            answer = upstream.forward(leave, exchange) => Some(answer),
+            answer = turn.ends_with_start_of(upstream.forward(leave, exchange)) => Some(answer),
         };
         let delivered = match answer {
             None => {
@@ -143,7 +163,9 @@ impl Carriage {
                 Delivered::GivenUp
             }
             Some(Err(error)) => {
-                tracing::warn!(server = %caller.server.name, cause = %error.cause, detail = error.detail, "a server failed");
+                if error.cause != Cause::Cancelled {
+                    tracing::warn!(server = %caller.server.name, cause = %error.cause, detail = error.detail, "a server failed");
+                }
                 let given_back = error.reached == Reached::Never;
                 end(open, outcome_of(error.cause), None, given_back);
                 Delivered::Failed(error)
@@ -160,5 +182,6 @@ pub(super) fn outcome_of(cause: Cause) -> Outcome {
         Cause::Unreachable | Cause::Busy => Outcome::Unreachable,
         Cause::Timeout => Outcome::Timeout,
         Cause::Broken | Cause::BadAnswer => Outcome::HttpError,
+        Cause::Cancelled => Outcome::Cancelled,
     }
 }

@@ -1,24 +1,41 @@
 //! The phases `accept`, as far as HTTP is concerned, and `authenticate`.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{HOST, ORIGIN, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use weir_recorder::{Event, EventKind};
 
 use super::Caller;
+use super::metadata::{self, challenge};
+use super::refusal::{Refusal, refuse};
 use super::reply::{self, Body};
-use crate::gate::Gate;
-use crate::grants::Stranger;
+use crate::certificate::ClientCertificate;
+use crate::gate::{Gate, Served};
+use crate::grants::{Bearer, Opened, Stranger};
+use crate::oauth::Unaccepted;
+use crate::peer::Peer;
+use crate::strangers::TurnedAway;
+
+/// A request that goes no further.
+pub(super) enum Shut {
+    /// It means nothing here: written down where its caller is known.
+    Closed(Closed),
+    /// Whoever it is was counted, or need not be known.
+    Answered(Box<Response<Body>>),
+}
+
+/// Why a request means nothing here, as its caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Closed {
+    status: StatusCode,
+    text: &'static str,
+}
 
 /// The server's name in the path, if the request is one that means something here.
-#[expect(
-    clippy::result_large_err,
-    reason = "an answer is large wherever it is made"
-)]
-pub(super) fn open<'r>(gate: &Gate, head: &'r Parts) -> Result<&'r str, Response<Body>> {
+pub(super) fn open<'r>(gate: &Gate, head: &'r Parts) -> Result<&'r str, Shut> {
+    let closed = |status, text| Err(Shut::Closed(Closed { status, text }));
     let authority = head.uri.authority().map(http::uri::Authority::as_str);
     let mut hosts = head.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -29,10 +46,10 @@ pub(super) fn open<'r>(gate: &Gate, head: &'r Parts) -> Result<&'r str, Response
     if !host.is_some_and(|host| gate.hosts.names(host))
         || authority.is_some_and(|name| !gate.hosts.names(name))
     {
-        return Err(reply::plain(
+        return closed(
             StatusCode::FORBIDDEN,
             "this host is not called that; add the name to `hosts` in [listen]",
-        ));
+        );
     }
     let mut origins = head.headers.get_all(ORIGIN).iter();
     if origins.any(|origin| {
@@ -40,85 +57,198 @@ pub(super) fn open<'r>(gate: &Gate, head: &'r Parts) -> Result<&'r str, Response
             .to_str()
             .is_ok_and(|origin| gate.hosts.admits(origin))
     }) {
-        return Err(reply::plain(
-            StatusCode::FORBIDDEN,
-            "pages of this origin may not call",
-        ));
+        return closed(StatusCode::FORBIDDEN, "pages of this origin may not call");
     }
     let path = head.uri.path();
+    if let Some(answer) = metadata::answer(gate, head) {
+        return Err(Shut::Answered(Box::new(answer)));
+    }
     let server = path
         .strip_prefix('/')
         .and_then(|path| path.strip_suffix("/mcp"));
     let Some(server) = server.filter(|server| !server.is_empty() && !server.contains('/')) else {
-        return Err(reply::plain(
-            StatusCode::NOT_FOUND,
-            "servers are at /<name>/mcp",
-        ));
+        return closed(StatusCode::NOT_FOUND, "servers are at /<name>/mcp");
     };
     if !matches!(head.method, Method::POST | Method::GET | Method::DELETE) {
-        return Err(reply::method_not_allowed());
+        return closed(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE");
     }
     Ok(server)
 }
 
-/// The grant whose token the request carries.
-#[expect(
-    clippy::result_large_err,
-    reason = "an answer is large wherever it is made"
-)]
-pub(super) fn authenticate(
+const NOT_YOURS: &str = "what you show opens no server of that name";
+
+impl Shut {
+    /// What the caller is told. A row where what it shows is good, so that nothing a caller tries is dropped silently, else a
+    /// stranger is counted.
+    pub(super) async fn answer(
+        self,
+        gate: &Gate,
+        peer: &Arc<Peer>,
+        head: &Parts,
+    ) -> Response<Body> {
+        let Closed { status, text } = match self {
+            Self::Answered(answer) => return *answer,
+            Self::Closed(closed) => closed,
+        };
+        let mut why = TurnedAway::Nothing;
+        for server in &gate.servers {
+            match opened(gate, peer, &server.name, head).await {
+                Ok(opened) => {
+                    let caller = caller(opened, server, peer, head);
+                    let received_at = gate.ledger.clock().now();
+                    let refusal = Refusal::NoDoor { status, text };
+                    return refuse(gate, &caller, received_at, &Bytes::new(), refusal).await;
+                }
+                Err(found) => why = found,
+            }
+        }
+        gate.note_stranger(peer.address, why);
+        reply::closed(status, text)
+    }
+}
+
+/// The grant that is opened by what the request and its connection show; a stranger is answered here.
+pub(super) async fn authenticate(
     gate: &Gate,
-    address: IpAddr,
+    peer: &Arc<Peer>,
     server: &str,
     head: &Parts,
-) -> Result<Caller, Response<Body>> {
-    let grant = match gate.grants.authenticate(server, &head.headers) {
-        Ok(grant) => grant,
-        Err(Stranger::Unknown) => {
-            note_stranger(gate, address);
-            return Err(reply::who_are_you());
+) -> Result<Caller, Shut> {
+    let not_found = |text| {
+        let status = StatusCode::NOT_FOUND;
+        Err(Shut::Closed(Closed { status, text }))
+    };
+    let opened = match opened(gate, peer, server, head).await {
+        Ok(opened) => opened,
+        Err(TurnedAway::OtherServer) => {
+            return not_found(NOT_YOURS);
         }
-        Err(Stranger::OtherServer) => {
-            return Err(reply::plain(
-                StatusCode::NOT_FOUND,
-                "this token opens no server of that name",
-            ));
+        Err(why) => {
+            gate.note_stranger(peer.address, why);
+            return Err(Shut::Answered(Box::new(turn_away(gate, server, why))));
         }
     };
-    let Some(found) = gate.server(server) else {
-        return Err(reply::plain(
-            StatusCode::NOT_FOUND,
-            "no server of that name",
-        ));
-    };
+    match gate.server(server) {
+        Some(found) => Ok(caller(opened, found, peer, head)),
+        None => not_found("no server of that name"),
+    }
+}
+
+fn caller(
+    (grant, identity): Opened,
+    server: &Arc<Served>,
+    peer: &Arc<Peer>,
+    head: &Parts,
+) -> Caller {
     let agent = head
         .headers
         .get(USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
     let agent = agent.get(..256).unwrap_or(agent);
-    Ok(Caller {
+    Caller {
         grant,
-        server: Arc::clone(found),
-        address,
-        address_text: Arc::from(address.to_canonical().to_string()),
+        identity,
+        server: Arc::clone(server),
+        peer: Arc::clone(peer),
+        address_text: Arc::from(peer.address.to_canonical().to_string()),
         agent: Arc::from(agent),
-    })
+    }
 }
 
-/// Counts a stranger; one event per address and minute, so that strangers cannot fill the record.
-fn note_stranger(gate: &Gate, address: IpAddr) {
-    gate.telemetry.unauthenticated();
-    let minute = gate.ledger.clock().now().0.div_euclid(60_000_000);
-    let Some(count) = gate.strangers.note(address, minute) else {
-        return;
+/// A token is looked at if there is one, and nothing but it opens a grant then; the certificate counts as far as that grant
+/// asks for one.
+async fn opened(
+    gate: &Gate,
+    peer: &Peer,
+    server: &str,
+    head: &Parts,
+) -> Result<Opened, TurnedAway> {
+    let shown = peer
+        .certificate()
+        .map_err(|_| TurnedAway::CertificateLapsed)?;
+    let grants = gate.grants();
+    match (Bearer::of(&head.headers), shown) {
+        (Bearer::Unusable, _) => Err(TurnedAway::Token),
+        (Bearer::None, None) => Err(TurnedAway::Nothing),
+        (Bearer::None, Some(shown)) => {
+            grants
+                .by_certificate(server, shown)
+                .map_err(|why| match why {
+                    Stranger::OtherServer => TurnedAway::OtherServer,
+                    Stranger::Unknown | Stranger::Alone => TurnedAway::CertificateUnnamed,
+                })
+        }
+        (Bearer::Token(token), shown) => match grants.by_token(server, token, shown) {
+            Ok(opened) => Ok(opened),
+            Err(Stranger::OtherServer) => Err(TurnedAway::OtherServer),
+            Err(Stranger::Alone) => Err(TurnedAway::TokenAlone),
+            Err(Stranger::Unknown) => by_access(gate, server, token, shown).await,
+        },
+    }
+}
+
+/// The grant that an access token of the issuer opens.
+async fn by_access(
+    gate: &Gate,
+    server: &str,
+    token: &str,
+    shown: Option<&ClientCertificate>,
+) -> Result<Opened, TurnedAway> {
+    let Some(issuer) = gate.issuer.load_full() else {
+        return Err(TurnedAway::Token);
     };
-    let address = address.to_canonical().to_string();
-    let event = Event {
-        address: Some(address.as_str()),
-        count: Some(count),
-        text: Some("a request without a valid token was turned away"),
-        ..Event::of(EventKind::Unauthenticated)
+    let access = issuer
+        .accept(token, server)
+        .await
+        .map_err(TurnedAway::Access)?;
+    if let Some(bound_to) = access.bound_to
+        && shown.is_none_or(|shown| shown.sha256 != bound_to)
+    {
+        return Err(TurnedAway::Access(Unaccepted::Bound));
+    }
+    // Those in force now: they may have changed while the issuer was asked.
+    gate.grants()
+        .by_access(server, &access, shown)
+        .map_err(|why| match why {
+            Stranger::Unknown | Stranger::OtherServer => TurnedAway::Scope,
+            Stranger::Alone => TurnedAway::TokenAlone,
+        })
+}
+
+/// What a stranger is told: what it may try, and nothing of what others have.
+fn turn_away(gate: &Gate, server: &str, why: TurnedAway) -> Response<Body> {
+    let (status, text, error) = match why {
+        TurnedAway::OtherServer | TurnedAway::NoRequest => {
+            return reply::closed(StatusCode::NOT_FOUND, NOT_YOURS);
+        }
+        TurnedAway::Access(Unaccepted::NoKeys) => return reply::issuer_away(),
+        TurnedAway::Scope => (
+            StatusCode::FORBIDDEN,
+            "the access token does not open this server",
+            Some("insufficient_scope"),
+        ),
+        TurnedAway::Access(why) => (
+            StatusCode::UNAUTHORIZED,
+            why.description(),
+            Some("invalid_token"),
+        ),
+        TurnedAway::CertificateLapsed => (
+            StatusCode::UNAUTHORIZED,
+            "the client certificate of this connection is not valid any more",
+            None,
+        ),
+        TurnedAway::Token | TurnedAway::TokenAlone => (
+            StatusCode::UNAUTHORIZED,
+            "a valid bearer token is needed",
+            Some("invalid_token"),
+        ),
+        TurnedAway::Nothing | TurnedAway::Certificate | TurnedAway::CertificateUnnamed => (
+            StatusCode::UNAUTHORIZED,
+            "a valid bearer token is needed",
+            None,
+        ),
     };
-    drop(gate.ledger.event(&event));
+    let is_over = why == TurnedAway::CertificateLapsed;
+    reply::who_are_you(status, text, challenge(gate, server, error, text), is_over)
 }

@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use weir_policy::{Id, Message, Object, Value};
 
 use super::Caller;
+use super::mirrored::{decoded, parameters_agree};
 use super::refusal::Refusal;
 use crate::leave::Pass;
 use crate::sessions::{Client, Session};
@@ -68,12 +67,16 @@ impl<'m> Envelope<'m> {
         Ok(envelope)
     }
 
-    /// Requires `Mcp-Method` and `Mcp-Name`, where they are given, to say what the body says.
+    /// Requires `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*`, where they are given, to say what the body says.
     fn agree(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         if let Some(method) = one(self.message, headers, "mcp-method")?
             && method != self.method()
         {
             return Err(disagree(self.message, "Mcp-Method", headers));
+        }
+        let arguments = params_of(self.message).and_then(|params| params.get("arguments"));
+        if !parameters_agree(headers, arguments) {
+            return Err(disagree(self.message, "Mcp-Param", headers));
         }
         let Some(name) = one(self.message, headers, "mcp-name")? else {
             return Ok(());
@@ -159,6 +162,28 @@ impl<'m> Envelope<'m> {
         self.trace_id
     }
 
+    /// The token under which the client wants to hear of progress, as JSON.
+    pub(super) fn progress_token(&self) -> Option<String> {
+        meta_of(self.message, "progressToken").map(Value::to_json)
+    }
+
+    /// The request that a client takes back with this notification, as [`Envelope::request_key`] names it.
+    pub(super) fn takes_back(&self) -> Option<String> {
+        let id = match self.message {
+            Message::Notification(note) if note.method == "notifications/cancelled" => {
+                note.params.as_ref()?.get("requestId")?
+            }
+            Message::Request(_) | Message::Notification(_) | Message::Response(_) => return None,
+        };
+        Some(id.to_json())
+    }
+
+    /// The id of a request in one spelling.
+    pub(super) fn request_key(&self) -> Option<String> {
+        let raw = self.id()?.raw;
+        Some(Value::parse(raw).map_or_else(|_| raw.to_owned(), |id| id.to_json()))
+    }
+
     /// Leave for what no policy judges: nothing else comes here, and what does gets none.
     pub(super) fn leave(&self) -> Option<Pass> {
         match self.message {
@@ -191,6 +216,7 @@ impl<'m> Envelope<'m> {
             },
             era: self.era,
             session: self.session_id.map(Arc::from),
+            grant: Arc::clone(&caller.grant.name),
             caller: caller_key(caller, session),
         }
     }
@@ -287,15 +313,11 @@ fn disagree(message: &Message<'_>, header: &'static str, headers: &HeaderMap) ->
     }
 }
 
-/// A header value that may be wrapped because it is not ASCII: `=?base64?…?=`.
-fn decoded(value: &str) -> Option<String> {
-    match value
-        .strip_prefix("=?base64?")
-        .and_then(|rest| rest.strip_suffix("?="))
-    {
-        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok(),
-        None => Some(value.to_owned()),
-    }
+/// Whether the client takes an answer as a stream of events.
+pub(super) fn takes_events(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(http::header::ACCEPT).iter();
+    said.filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains("text/event-stream"))
 }
 
 /// JSON where the client takes it, events only where it takes nothing else.

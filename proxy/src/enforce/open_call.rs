@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::StatusCode;
-use weir_recorder::{Finish, Outcome};
+use tokio::sync::oneshot;
+use weir_recorder::{Commit, Finish, Outcome, Unrecorded};
 
 use super::Caller;
 use super::outcome::Ending;
 use crate::gate::Gate;
+use crate::keeping::AuditLevel;
 
 /// A call that was recorded and has not ended. Dropped, it ends as cancelled: no row is left open by accident.
 pub(super) struct OpenCall {
@@ -21,6 +23,7 @@ pub(super) struct OpenCall {
     /// When it went on its way to the server; before that it has provably not reached it.
     forwarded: Option<Instant>,
     commit_us: Option<i32>,
+    level: AuditLevel,
     ended: bool,
 }
 
@@ -42,8 +45,16 @@ impl OpenCall {
             began,
             forwarded: None,
             commit_us: None,
+            // What no policy judges is recorded without arguments and results.
+            level: AuditLevel::Metadata,
             ended: false,
         }
+    }
+
+    /// How much the record keeps of it.
+    pub(super) fn at_level(mut self, level: AuditLevel) -> Self {
+        self.level = level;
+        self
     }
 
     /// The decision became durable, so long after `since`.
@@ -61,28 +72,97 @@ impl OpenCall {
         self.ended = true;
     }
 
-    pub(super) fn end(mut self, ending: Ending, status: Option<StatusCode>, given_back: bool) {
-        self.write(ending, status, given_back);
+    pub(super) fn end(mut self, ending: &Ending, status: Option<StatusCode>, given_back: bool) {
+        // The reply does not wait for its outcome to be durable: a crash leaves `unknown` (DESIGN 6.4).
+        drop(self.write(ending, status, given_back));
     }
 
-    fn write(&mut self, ending: Ending, status: Option<StatusCode>, given_back: bool) {
+    /// As [`OpenCall::end`], for an answer on its way to the client: false if it is to be withheld, because outcomes are strict and
+    /// this one is not in the record.
+    pub(super) async fn answered(mut self, ending: &Ending, status: StatusCode) -> bool {
+        let written = self.write(ending, Some(status), false);
+        if !self.gate.strict_outcomes {
+            return true;
+        }
+        let durable = match written.await {
+            Ok(commit) => commit.wait().await.map(drop),
+            // The task that keeps a long result went with its runtime.
+            Err(_) => Err(Unrecorded::Closed),
+        };
+        if let Err(why) = &durable {
+            tracing::warn!(server = %self.caller.server.name, grant = %self.caller.grant.name, %why, "an answer was withheld: its outcome could not be recorded");
+        }
+        durable.is_ok()
+    }
+
+    /// Writes down how it ended; what comes back has the commit, once that is queued.
+    fn write(
+        &mut self,
+        ending: &Ending,
+        status: Option<StatusCode>,
+        given_back: bool,
+    ) -> oneshot::Receiver<Commit> {
+        let (queued, written) = oneshot::channel();
         self.ended = true;
-        let finish = Finish {
+        let result = ending.result.clone();
+        let end = End {
+            gate: Arc::clone(&self.gate),
+            caller: self.caller.clone(),
+            seq: self.seq,
             outcome: ending.outcome,
-            status: status.and_then(|status| i16::try_from(status.as_u16()).ok()),
+            status,
             result_bytes: ending.result_bytes,
             result_digest: ending.result_digest,
-            result: None,
             given_back,
             commit_us: self.commit_us,
             upstream_us: self
                 .forwarded
                 .and_then(|since| i64::try_from(since.elapsed().as_micros()).ok()),
+            queued,
         };
-        // The reply does not wait for its outcome to be durable: a crash leaves `unknown` (DESIGN 6.4).
-        drop(self.gate.ledger.finish(self.seq, &finish));
+        match result.filter(|_| self.level == AuditLevel::Result) {
+            Some(result) => end.write_with(result),
+            None => end.write(None),
+        }
         self.gate
             .note_finished(&self.caller, &self.method, ending.outcome, self.began);
+        written
+    }
+}
+
+/// How a call ended, on its way into the journal.
+pub(super) struct End {
+    pub(super) gate: Arc<Gate>,
+    pub(super) caller: Caller,
+    seq: i64,
+    outcome: Outcome,
+    status: Option<StatusCode>,
+    result_bytes: Option<i64>,
+    result_digest: Option<[u8; 16]>,
+    given_back: bool,
+    commit_us: Option<i32>,
+    upstream_us: Option<i64>,
+    /// Who may wait until it is durable.
+    queued: oneshot::Sender<Commit>,
+}
+
+impl End {
+    /// Writes it down, with what is kept of the result.
+    pub(super) fn write(self, result: Option<&str>) {
+        let finish = Finish {
+            outcome: self.outcome,
+            status: self
+                .status
+                .and_then(|status| i16::try_from(status.as_u16()).ok()),
+            result_bytes: self.result_bytes,
+            result_digest: self.result_digest,
+            result,
+            given_back: self.given_back,
+            commit_us: self.commit_us,
+            upstream_us: self.upstream_us,
+        };
+        // Mostly nobody waits for it.
+        drop(self.queued.send(self.gate.ledger.finish(self.seq, &finish)));
     }
 }
 
@@ -94,7 +174,7 @@ impl Drop for OpenCall {
                 ..Ending::default()
             };
             // A client that left while its decision was on its way to the disk: nothing was forwarded.
-            self.write(ending, None, self.forwarded.is_none());
+            drop(self.write(&ending, None, self.forwarded.is_none()));
         }
     }
 }
@@ -108,7 +188,7 @@ pub(super) fn end(
 ) {
     if let Some(open) = open {
         open.end(
-            Ending {
+            &Ending {
                 outcome,
                 ..Ending::default()
             },

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use weir_recorder::{DigestKey, Outcome};
@@ -20,11 +21,13 @@ pub(super) enum Said {
 }
 
 /// How a call ended, as far as its answer tells.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ending {
     pub(super) outcome: Outcome,
     pub(super) result_bytes: Option<i64>,
     pub(super) result_digest: Option<[u8; 16]>,
+    /// The result itself, or the error: a part of the server's message.
+    pub(super) result: Option<Bytes>,
 }
 
 #[derive(Deserialize)]
@@ -46,7 +49,7 @@ struct ToolResult {
 }
 
 /// Looks at one message; `id` is that of the call under way.
-pub(super) fn look(message: &[u8], id: Option<&str>, key: &DigestKey) -> Said {
+pub(super) fn look(message: &Bytes, id: Option<&str>, key: &DigestKey) -> Said {
     let Ok(heard) = serde_json::from_slice::<Heard<'_>>(message) else {
         return Said::Other;
     };
@@ -73,6 +76,7 @@ pub(super) fn look(message: &[u8], id: Option<&str>, key: &DigestKey) -> Said {
         outcome,
         result_bytes: i64::try_from(content.len()).ok(),
         result_digest: Some(key.digest(content)),
+        result: Some(message.slice_ref(content)),
     })
 }
 

@@ -1,5 +1,7 @@
 //! The phase `read`: from a body in pieces to bounded bytes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
@@ -9,6 +11,10 @@ use hyper::body::Incoming;
 use super::refusal::Refusal;
 use crate::gate::Gate;
 
+/// Of a body that is not looked at, strangers' above all.
+const DRAINED_BYTES_MAX: usize = 64 * 1024;
+const DRAINED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The whole body, if it is JSON, not compressed, not too large, and comes in time.
 pub(super) async fn whole(gate: &Gate, head: &Parts, body: Incoming) -> Result<Bytes, Refusal> {
     if head
@@ -17,9 +23,11 @@ pub(super) async fn whole(gate: &Gate, head: &Parts, body: Incoming) -> Result<B
         .iter()
         .any(|coding| coding != "identity")
     {
+        drain(body).await;
         return Err(Refusal::Compressed);
     }
     if !is_json(head) {
+        drain(body).await;
         return Err(Refusal::ContentType);
     }
     let length = head
@@ -40,6 +48,13 @@ pub(super) async fn whole(gate: &Gate, head: &Parts, body: Incoming) -> Result<B
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge { length }),
         Ok(Err(_)) | Err(_) => Err(Refusal::Incomplete),
     }
+}
+
+/// Reads a body that nobody will look at, as far as it is short and comes at once. An HTTP/2 stream whose request was not read to
+/// its end is reset with its answer, and some clients (curl 7.88) then see the reset alone.
+pub(super) async fn drain(body: Incoming) {
+    let reading = Limited::new(body, DRAINED_BYTES_MAX).collect();
+    drop(tokio::time::timeout(DRAINED_WITHIN, reading).await);
 }
 
 fn is_json(head: &Parts) -> bool {

@@ -13,7 +13,7 @@ use crate::upstream::Era;
 
 /// Why a message was refused unjudged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(crate) enum Refusal {
     /// The body is over the limit.
     TooLarge { length: Option<u64> },
     /// The body is compressed.
@@ -34,6 +34,13 @@ pub(super) enum Refusal {
     Session { id: Option<String> },
     /// As many requests are under way as may be; nothing was read.
     Busy,
+    /// A good token where nothing opens by it: by another host's name, from a page, at another path, with another method.
+    NoDoor {
+        status: StatusCode,
+        text: &'static str,
+    },
+    /// A body where none is read.
+    StrayBody,
 }
 
 impl Refusal {
@@ -44,9 +51,10 @@ impl Refusal {
             Self::Incomplete => StatusCode::REQUEST_TIMEOUT,
             // A client that named its request gets an answer to it: some end their session on an HTTP error.
             Self::Malformed(Malformed { id: Some(_), .. }) => StatusCode::OK,
-            Self::Malformed(_) | Self::Disagree { .. } => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Disagree { .. } | Self::StrayBody => StatusCode::BAD_REQUEST,
             Self::Session { .. } => StatusCode::NOT_FOUND,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoDoor { status, .. } => *status,
         }
     }
 
@@ -63,7 +71,9 @@ impl Refusal {
             | Self::Disagree {
                 era: Era::Legacy, ..
             }
-            | Self::Session { .. } => -32600,
+            | Self::Session { .. }
+            | Self::NoDoor { .. }
+            | Self::StrayBody => -32600,
             Self::Busy => -32000,
         }
     }
@@ -79,6 +89,8 @@ impl Refusal {
             Self::Disagree { .. } => "header_mismatch",
             Self::Session { .. } => "session",
             Self::Busy => "busy",
+            Self::NoDoor { .. } => "no_door",
+            Self::StrayBody => "stray_body",
         }
     }
 
@@ -95,6 +107,8 @@ impl Refusal {
             }
             Self::Session { .. } => "no such session".to_owned(),
             Self::Busy => "too many requests are under way".to_owned(),
+            Self::NoDoor { text, .. } => (*text).to_owned(),
+            Self::StrayBody => "GET and DELETE carry no message".to_owned(),
         }
     }
 
@@ -107,14 +121,16 @@ impl Refusal {
             | Self::Compressed
             | Self::ContentType
             | Self::Incomplete
-            | Self::Busy => None,
+            | Self::Busy
+            | Self::NoDoor { .. }
+            | Self::StrayBody => None,
         }
     }
 
     fn length(&self, body: &Bytes) -> Option<i64> {
         match self {
             Self::TooLarge { length } => length.and_then(|length| i64::try_from(length).ok()),
-            Self::Busy => None,
+            Self::Busy | Self::NoDoor { .. } | Self::StrayBody => None,
             Self::Compressed
             | Self::ContentType
             | Self::Incomplete
@@ -126,7 +142,7 @@ impl Refusal {
 }
 
 /// Writes a refusal down and answers it; above 20 a second the grant only gets 429, and the refusals are counted.
-pub(super) async fn refuse(
+pub(crate) async fn refuse(
     gate: &Gate,
     caller: &Caller,
     received_at: Micros,
@@ -155,6 +171,7 @@ pub(super) async fn refuse(
         received_at: received_at.0,
         server: Some(&*caller.server.name),
         grant: Some(&*caller.grant.name),
+        principal: caller.identity.principal.as_deref(),
         client_address: Some(&*caller.address_text),
         request_id: refusal.id(),
         request_bytes: refusal.length(body),
@@ -169,8 +186,17 @@ pub(super) async fn refuse(
     } else {
         text
     };
-    if refusal == Refusal::Busy {
-        return reply::busy();
+    match refusal {
+        Refusal::Busy => return reply::busy(),
+        Refusal::NoDoor { status, text } => return reply::closed(status, text),
+        Refusal::TooLarge { .. }
+        | Refusal::Compressed
+        | Refusal::ContentType
+        | Refusal::Incomplete
+        | Refusal::Malformed(_)
+        | Refusal::Disagree { .. }
+        | Refusal::Session { .. }
+        | Refusal::StrayBody => {}
     }
     reply::error(refusal.status(), refusal.id(), refusal.code(), &text)
 }
@@ -190,7 +216,7 @@ pub(crate) fn tell_suppressed(gate: &Gate) {
         };
         drop(gate.ledger.event(&event));
     }
-    for grant in &gate.grants.0 {
+    for grant in &gate.grants().0 {
         let Some(count) = grant.refusals.suppressed() else {
             continue;
         };

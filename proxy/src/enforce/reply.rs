@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -28,7 +28,30 @@ pub(super) fn denied(
     decision: &Decision,
     call_id: Option<[u8; 16]>,
 ) -> Response<Body> {
-    let Some(id) = envelope.id() else {
+    let asker = Asker {
+        id: envelope.id().map(|id| id.raw),
+        era: envelope.era(),
+        accept: envelope.accept(),
+    };
+    denied_to(asker, kind, decision, call_id)
+}
+
+/// Who is told: as much of a request as an answer of ours needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) id: Option<&'a str>,
+    pub(super) era: Era,
+    pub(super) accept: Accept,
+}
+
+/// As [`denied`], where the request itself is gone.
+pub(super) fn denied_to(
+    asker: Asker<'_>,
+    kind: AskKind,
+    decision: &Decision,
+    call_id: Option<[u8; 16]>,
+) -> Response<Body> {
+    let Some(id) = asker.id else {
         return empty(StatusCode::ACCEPTED); // nobody waits for an answer to a notification
     };
     let message = if decision.message.is_empty() {
@@ -51,18 +74,18 @@ pub(super) fn denied(
     let body = match kind {
         AskKind::ToolCall => {
             let mut result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": meta });
-            if let (Era::Modern, Some(result)) = (envelope.era(), result.as_object_mut()) {
+            if let (Era::Modern, Some(result)) = (asker.era, result.as_object_mut()) {
                 result.insert("resultType".to_owned(), "complete".into());
             }
-            message_text(Some(id.raw), "result", &result)
+            message_text(Some(id), "result", &result)
         }
         AskKind::Resource | AskKind::Prompt | AskKind::Method => message_text(
-            Some(id.raw),
+            Some(id),
             "error",
             &json!({ "code": DENIED, "message": text, "data": meta }),
         ),
     };
-    message_response(StatusCode::OK, body, envelope.accept())
+    message_response(StatusCode::OK, body, asker.accept)
 }
 
 /// A failure of the server behind us: an error that the agent can reason about, since some clients end their session on
@@ -74,6 +97,11 @@ pub(super) fn failed(
     text: &str,
     call_id: Option<[u8; 16]>,
 ) -> Response<Body> {
+    message_response(StatusCode::OK, failure(id, status, text, call_id), accept)
+}
+
+/// The message of such an answer.
+pub(crate) fn failure(id: &str, status: u16, text: &str, call_id: Option<[u8; 16]>) -> String {
     let mut data = json!({ "status": status });
     if let (Some(call_id), Some(data)) = (call_id, data.as_object_mut()) {
         data.insert(
@@ -82,11 +110,7 @@ pub(super) fn failed(
         );
     }
     let error = json!({ "code": -31_000 - i32::from(status), "message": text, "data": data });
-    message_response(
-        StatusCode::OK,
-        message_text(Some(id), "error", &error),
-        accept,
-    )
+    message_text(Some(id), "error", &error)
 }
 
 /// A JSON-RPC error with an HTTP status.
@@ -119,22 +143,38 @@ pub(super) fn slow_down() -> Response<Body> {
     )
 }
 
-/// No token, or one that opens nothing.
-pub(super) fn who_are_you() -> Response<Body> {
-    let response = plain(StatusCode::UNAUTHORIZED, "a valid bearer token is needed");
+/// Nothing that opens a grant was shown; `is_over` if nothing on this connection can.
+pub(super) fn who_are_you(
+    status: StatusCode,
+    text: &str,
+    challenge: HeaderValue,
+    is_over: bool,
+) -> Response<Body> {
+    let mut response = plain(status, text);
+    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    if is_over {
+        response = with(response, CONNECTION, "close");
+    }
+    with(response, CACHE_CONTROL, "no-store")
+}
+
+/// Whether an access token is good cannot be told now: it is not its fault.
+pub(super) fn issuer_away() -> Response<Body> {
+    let text = "access tokens cannot be verified: their issuer's keys cannot be had";
     with(
-        response,
-        WWW_AUTHENTICATE,
-        "Bearer realm=\"weir\", error=\"invalid_token\"",
+        plain(StatusCode::SERVICE_UNAVAILABLE, text),
+        RETRY_AFTER,
+        "10",
     )
 }
 
-pub(super) fn method_not_allowed() -> Response<Body> {
-    with(
-        plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
-        ALLOW,
-        "POST, GET, DELETE",
-    )
+/// A request that no server is reached by.
+pub(super) fn closed(status: StatusCode, text: &str) -> Response<Body> {
+    let response = plain(status, text);
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => with(response, ALLOW, "POST, GET, DELETE"),
+        _ => response,
+    }
 }
 
 /// A short text for people.
@@ -153,7 +193,7 @@ pub(super) fn whole(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-fn with(
+pub(super) fn with(
     mut response: Response<Body>,
     name: http::HeaderName,
     value: &'static str,

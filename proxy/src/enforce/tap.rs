@@ -11,9 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use weir_recorder::Outcome;
 
 use super::Caller;
-use super::carry::{Delivered, LISTEN, outcome_of};
+use super::carry::{Delivered, LISTEN, WITHHELD, outcome_of};
 use super::open_call::{OpenCall, end};
 use super::outcome::{Ending, Said, look};
+use super::reply;
 use crate::gate::Gate;
 use crate::listing::{self, Listing};
 use crate::sessions::Session;
@@ -105,7 +106,7 @@ impl Tap {
         }
         match body {
             AnswerBody::Whole(body) => {
-                let delivered = self.whole(status, headers, &body, open);
+                let delivered = self.whole(status, headers, &body, open).await;
                 drop(deliver.send(delivered));
             }
             AnswerBody::Events(events) => {
@@ -118,7 +119,7 @@ impl Tap {
     }
 
     /// An answer in one piece.
-    fn whole(
+    async fn whole(
         &self,
         status: StatusCode,
         headers: HeaderMap,
@@ -142,8 +143,10 @@ impl Tap {
         };
         match self.filtered(body) {
             Ok(body) => {
-                if let Some(open) = open {
-                    open.end(ending, Some(status), false);
+                if let Some(open) = open
+                    && !open.answered(&ending, status).await
+                {
+                    return Delivered::Withheld;
                 }
                 Delivered::Whole(status, headers, body)
             }
@@ -169,6 +172,8 @@ impl Tap {
                 biased;
                 () = self.gate.giving_up.cancelled() => return end(open, Outcome::Unknown, Some(status), false),
                 () = self.gate.stopping.cancelled(), if open.is_none() || self.listens() => return,
+                () = self.caller.grant.revoked.cancelled(), if open.is_none() || self.listens() => return,
+                () = self.caller.lapsed(), if open.is_none() || self.listens() => return,
                 () = gone(client.as_ref()), if client.is_some() => {
                     if self.era == Era::Modern || open.is_none() {
                         return; // dropping the open call ends it as cancelled, dropping the stream tells the server
@@ -181,7 +186,9 @@ impl Tap {
             let event = match next {
                 Some(Ok(event)) => event,
                 Some(Err(fault)) => {
-                    tracing::warn!(server = %self.caller.server.name, cause = %fault.cause, detail = fault.detail, "a stream broke off");
+                    if fault.cause != Cause::Cancelled {
+                        tracing::warn!(server = %self.caller.server.name, cause = %fault.cause, detail = fault.detail, "a stream broke off");
+                    }
                     return end(open, outcome_of(fault.cause), Some(status), false);
                 }
                 // A stream that ends without the answer may be resumed; how the call ended is then not known here.
@@ -220,7 +227,10 @@ impl Tap {
         match look(&data, self.id.as_deref(), &self.gate.digest_key) {
             Said::Answer(ending) => {
                 if let Some(open) = open.take() {
-                    open.end(ending, Some(status), false);
+                    let call_id = open.call_id;
+                    if !open.answered(&ending, status).await {
+                        return Some(self.withheld(call_id));
+                    }
                 }
             }
             Said::Asked { method, id } => {
@@ -235,6 +245,14 @@ impl Tap {
             Ok(filtered) => Some(event.with_data(&filtered).raw),
             Err(_) => None,
         }
+    }
+
+    /// What the client gets instead of an answer that must not go out.
+    fn withheld(&self, call_id: [u8; 16]) -> Bytes {
+        let id = self.id.as_deref().unwrap_or("null");
+        let status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+        let message = reply::failure(id, status, WITHHELD, Some(call_id));
+        Event::message(message.as_bytes()).raw
     }
 
     /// A message without what the policy hides. What cannot be read is withheld, if anything could be hidden in it.
@@ -262,7 +280,7 @@ impl Tap {
         &*self.rpc_method == LISTEN
     }
 
-    /// Binds the session that a server opened to the grant that asked for it.
+    /// Binds the session that a server opened to the caller that asked for it.
     fn bind_session(
         &self,
         status: StatusCode,
@@ -278,7 +296,7 @@ impl Tap {
         let id = id.to_str().map_err(|_| crate::sessions::NoSuchSession)?;
         self.gate.sessions.bind(
             &self.caller.server.name,
-            &self.caller.grant.name,
+            &self.caller.identity.owner,
             id,
             self.session.client.clone(),
         )

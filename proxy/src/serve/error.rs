@@ -41,6 +41,12 @@ pub enum ServeError {
         /// What is wrong, with the file's name.
         what: String,
     },
+    /// The authorisation server cannot be asked.
+    #[error("[oauth]: {what}")]
+    Issuer {
+        /// What is wrong.
+        what: String,
+    },
     /// A policy file cannot be read.
     #[error("cannot read the policy `{}`: {source}", path.display())]
     PolicyFile {
@@ -78,6 +84,20 @@ pub enum ServeError {
     /// A server cannot be set up.
     #[error("{0}")]
     Upstream(#[from] ConnectError),
+    /// A grant opens a server that is new in the configuration.
+    #[error("grant `{grant}` opens `{server}`, which this proxy does not serve yet: restart it")]
+    NewServer {
+        /// The grant.
+        grant: String,
+        /// The server.
+        server: String,
+    },
+    /// What changed could not be written down.
+    #[error("the record cannot be written: {what}")]
+    Unrecorded {
+        /// Why not.
+        what: String,
+    },
     /// There is nothing to serve.
     #[error("the configuration names no server")]
     NoServer,
@@ -91,11 +111,14 @@ impl ServeError {
             Self::Upstream(_) => Fault::Upstream,
             Self::Listen { .. }
             | Self::Tls { .. }
+            | Self::Issuer { .. }
             | Self::PolicyFile { .. }
             | Self::Policy { .. }
             | Self::Resolver { .. }
             | Self::Record(_)
             | Self::Fold(_)
+            | Self::NewServer { .. }
+            | Self::Unrecorded { .. }
             | Self::NoServer => Fault::Operator,
         }
     }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -27,15 +27,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// Issues a certificate for these names and addresses from the CA in `state`, which is made if it is not there.
 pub(super) fn issue(state: &Path, names: &[String]) -> Result<Issued, ServeError> {
-    let ca_pem_path = state.join("ca.pem");
-    let key_path = state.join("ca-key.pem");
-    let there = (ca_pem_path.exists(), key_path.exists());
-    let issuer = match there {
-        (true, true) => kept(&ca_pem_path, &key_path)?,
-        (false, false) => made(state, &ca_pem_path, &key_path)?,
-        (true, false) => return Err(half(&ca_pem_path, &key_path)),
-        (false, true) => return Err(half(&key_path, &ca_pem_path)),
-    };
+    let (issuer, ca_pem_path) = issuer(state)?;
     let key = KeyPair::generate().map_err(ours)?;
     let certificate = leaf(names)
         .map_err(ours)?
@@ -47,6 +39,48 @@ pub(super) fn issue(state: &Path, names: &[String]) -> Result<Issued, ServeError
         key,
         ca_pem_path,
     })
+}
+
+/// A certificate for a client, and the only copy of its key.
+pub struct ClientIdentity {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its private key. It has no `Debug`, so that no log can show it.
+    pub key_pem: String,
+    /// The CA that vouches for it.
+    pub ca_pem_path: PathBuf,
+}
+
+/// Issues a certificate with the subject `CN=name` that opens nothing but what a grant gives it.
+pub(super) fn client(state: &Path, name: &str, days: u32) -> Result<ClientIdentity, ServeError> {
+    let (issuer, ca_pem_path) = issuer(state)?;
+    let key = KeyPair::generate().map_err(ours)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    valid_for(&mut params, days);
+    let certificate = params.signed_by(&key, &issuer).map_err(ours)?;
+    Ok(ClientIdentity {
+        certificate_pem: certificate.pem(),
+        key_pem: key.serialize_pem(),
+        ca_pem_path,
+    })
+}
+
+/// The CA in `state`, which is made if it is not there, and its certificate's place.
+fn issuer(state: &Path) -> Result<(Issuer<'static, KeyPair>, PathBuf), ServeError> {
+    let ca_pem_path = state.join("ca.pem");
+    let key_path = state.join("ca-key.pem");
+    let issuer = match (ca_pem_path.exists(), key_path.exists()) {
+        (true, true) => kept(&ca_pem_path, &key_path)?,
+        (false, false) => made(state, &ca_pem_path, &key_path)?,
+        (true, false) => return Err(half(&ca_pem_path, &key_path)),
+        (false, true) => return Err(half(&key_path, &ca_pem_path)),
+    };
+    Ok((issuer, ca_pem_path))
 }
 
 fn kept(ca: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, ServeError> {

@@ -5,6 +5,7 @@
 //! be told from "may have", see `docs/decisions/0030-upstream-http.md`.
 
 use std::error::Error as StdError;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use self::connector::{ConnectTimeout, Connector};
+pub(crate) use self::connector::Connector;
+
+use self::connector::ConnectTimeout;
 use crate::leave::Leave;
 use crate::upstream::{
     Answer, AnswerBody, Cause, ConnectError, Era, Exchange, ForwardError, MessageKind, Reached,
@@ -27,7 +30,7 @@ use crate::upstream::{
 };
 
 mod connector;
-mod events;
+pub(super) mod events;
 mod headers;
 
 /// An idle connection is let go before the usual server does (Node and uvicorn: 5 s), since a request written onto a
@@ -35,19 +38,49 @@ mod headers;
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// A pool of connections to one endpoint.
-#[derive(Debug)]
 pub struct HttpUpstream {
     server: Arc<str>,
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     limits: UpstreamLimits,
-    client: Client<Connector, Full<Bytes>>,
+    client: HttpClient,
     /// Places for messages, and apart from them for the streams a GET opens, which live for hours.
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     /// Exchanges of clients that may have gone away; cancelled when the deadline of `close` is over.
     tasks: TaskTracker,
     closing: CancellationToken,
+}
+
+/// A pool of connections, made the same way for every transport over HTTP.
+pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
+
+/// Makes ready to reach `url`; the error is one line for the operator.
+pub(super) async fn client(
+    url: &Uri,
+    ca: Option<&Path>,
+    connect_timeout: Duration,
+) -> Result<HttpClient, String> {
+    if url
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err("a user or password in `url` is not sent: use `headers`".into());
+    }
+    let connector = Connector::new(url, ca, connect_timeout).await?;
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_timer(TokioTimer::new())
+        .retry_canceled_requests(false)
+        .set_host(true)
+        .build(connector))
+}
+
+/// Its url may hold a key, and its headers do.
+impl std::fmt::Debug for HttpUpstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HttpUpstream({})", self.server)
+    }
 }
 
 impl HttpUpstream {
@@ -59,23 +92,9 @@ impl HttpUpstream {
         let Transport::Http { url, ca } = &spec.transport else {
             return Err(refuse("is not reached over HTTP".into()));
         };
-        if url
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'))
-        {
-            return Err(refuse(
-                "a user or password in `url` is not sent: use `headers`".into(),
-            ));
-        }
-        let connector = Connector::new(url, ca.as_deref(), spec.limits.connect_timeout)
+        let client = client(url, ca.as_deref(), spec.limits.connect_timeout)
             .await
             .map_err(refuse)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_timer(TokioTimer::new())
-            .retry_canceled_requests(false)
-            .set_host(true)
-            .build(connector);
         Ok(Self {
             server: Arc::clone(&spec.server),
             url: url.clone(),
@@ -154,7 +173,7 @@ impl HttpUpstream {
             .map_err(|fault| ForwardError {
                 reached: Reached::Never,
                 cause: Cause::Unreachable,
-                detail: format!("`{}` is no target for a request: {fault}", self.url),
+                detail: format!("its url is no target for a request: {fault}"),
             })?;
         *request.headers_mut() = headers::towards_server(&exchange.headers);
         let headers = request.headers_mut();
@@ -174,7 +193,7 @@ impl HttpUpstream {
 
 /// One exchange with everything it needs, so that it can outlive its client.
 struct Carried {
-    client: Client<Connector, Full<Bytes>>,
+    client: HttpClient,
     limits: UpstreamLimits,
     place: OwnedSemaphorePermit,
     tasks: TaskTracker,
@@ -225,7 +244,7 @@ async fn carry(carried: Carried) -> Result<Answer, ForwardError> {
 }
 
 /// Refuses what would take the client past Weir or what Weir could not read.
-fn usable(response: Response<Incoming>) -> Result<Response<Incoming>, ForwardError> {
+pub(super) fn usable(response: Response<Incoming>) -> Result<Response<Incoming>, ForwardError> {
     let status = response.status();
     if status.is_informational() || status.is_redirection() {
         return Err(bad_answer(format!(
@@ -246,7 +265,7 @@ fn usable(response: Response<Incoming>) -> Result<Response<Incoming>, ForwardErr
     Ok(response)
 }
 
-fn is_event_stream(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -258,7 +277,10 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         })
 }
 
-async fn whole(mut body: Incoming, limits: &UpstreamLimits) -> Result<Bytes, ForwardError> {
+pub(super) async fn whole(
+    mut body: Incoming,
+    limits: &UpstreamLimits,
+) -> Result<Bytes, ForwardError> {
     let mut read = Vec::new();
     loop {
         let frame = tokio::time::timeout(limits.answer_timeout, body.frame())
@@ -283,7 +305,7 @@ async fn whole(mut body: Incoming, limits: &UpstreamLimits) -> Result<Bytes, For
 
 /// Whether the request can have left this machine. Only two things prove that it did not: there was no connection, or
 /// the client hands the unsent request back (hyper: "canceled").
-fn classify(fault: &hyper_util::client::legacy::Error) -> ForwardError {
+pub(super) fn classify(fault: &hyper_util::client::legacy::Error) -> ForwardError {
     let hyper = fault
         .source()
         .and_then(|source| source.downcast_ref::<hyper::Error>());
@@ -334,7 +356,7 @@ fn bad_answer(detail: String) -> ForwardError {
 }
 
 /// An error with its causes, in one line.
-fn chain(fault: &(dyn StdError + 'static)) -> String {
+pub(super) fn chain(fault: &(dyn StdError + 'static)) -> String {
     let mut text = fault.to_string();
     let mut source = fault.source();
     while let Some(cause) = source {

@@ -22,6 +22,10 @@ serve() {
             printf '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"t","progress":1}}\n'
             held=$line; read -r go; printf '%s\n' "$go" >>"$log"; line=$held
             answer '"done"' ;;
+        *'"name":"tells"'*) # progress under the token of the request
+            token=${line#*'"progressToken" : '}
+            printf '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%s,"progress":1}}\n' "${token%%[ ,\}]*}"
+            answer '"told"' ;;
         *'"name":"asks"'*)
             printf '{"jsonrpc":"2.0","id":"s1","method":"elicitation/create","params":{}}\n'
             held=$line; read -r reply; printf '%s\n' "$reply" >>"$log"; line=$held

@@ -70,6 +70,7 @@ pub(crate) fn bare(method: Method, era: Era, body: &str) -> Exchange {
         kind: MessageKind::Bare,
         era,
         session: None,
+        grant: "ops-agent".into(),
         caller: "ops-agent/1".into(),
     }
 }

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use weir_proxy::upstream::{
-    Cause, Era, Exchange, Reached, Transport, Upstream, UpstreamLimits, UpstreamSpec,
+    Cause, Era, Exchange, Reached, Sharing, Transport, Upstream, UpstreamLimits, UpstreamSpec,
 };
 
 use crate::common::{LIMITS, bare, events, failed, forward, next_data, request, whole};
@@ -69,6 +69,7 @@ async fn upstream(url: &str, limits: UpstreamLimits) -> Upstream {
             ca: None,
         },
         headers: vec![own],
+        sharing: Sharing::Session,
         limits,
     })
     .await

@@ -10,5 +10,7 @@
 
 mod common;
 mod http;
+mod shared;
+mod sse;
 mod stdio;
 mod tls;

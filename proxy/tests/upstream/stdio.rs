@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tempfile::TempDir;
 use weir_proxy::upstream::{
-    Cause, Era, Exchange, Reached, Transport, Upstream, UpstreamLimits, UpstreamSpec,
+    Cause, Era, Exchange, Reached, Sharing, Transport, Upstream, UpstreamLimits, UpstreamSpec,
 };
 
 use crate::common::{LIMITS, bare, events, failed, forward, next_data, request, told, whole};
@@ -18,8 +18,8 @@ const SCRIPT: &str = include_str!("child.sh");
 const CLOSE: Duration = Duration::from_secs(9);
 
 /// One upstream and the file its children write what they read into.
-struct Stage {
-    upstream: Upstream,
+pub(crate) struct Stage {
+    pub(crate) upstream: Upstream,
     log: PathBuf,
     _folder: TempDir,
 }
@@ -30,6 +30,14 @@ impl Stage {
     }
 
     async fn with(limits: UpstreamLimits, arguments: &[&str]) -> Self {
+        Self::sharing(Sharing::Session, limits, arguments).await
+    }
+
+    pub(crate) async fn sharing(
+        sharing: Sharing,
+        limits: UpstreamLimits,
+        arguments: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         std::fs::write(&log, "").unwrap();
@@ -51,6 +59,7 @@ impl Stage {
                 directory: folder.path().to_owned(),
             },
             headers: vec![],
+            sharing,
             limits,
         })
         .await
@@ -63,7 +72,7 @@ impl Stage {
     }
 
     /// The lines that children have read.
-    fn read(&self) -> Vec<String> {
+    pub(crate) fn read(&self) -> Vec<String> {
         std::fs::read_to_string(&self.log)
             .unwrap()
             .lines()
@@ -71,12 +80,12 @@ impl Stage {
             .collect()
     }
 
-    async fn whole(&self, exchange: Exchange) -> String {
+    pub(crate) async fn whole(&self, exchange: Exchange) -> String {
         whole(forward(&self.upstream, exchange).await.unwrap())
     }
 
     /// A legacy session, and its child's process id.
-    async fn session(&self) -> (Arc<str>, i64) {
+    pub(crate) async fn session(&self) -> (Arc<str>, i64) {
         let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{}}"#;
         let answer = forward(&self.upstream, request(Era::Legacy, hello))
             .await
@@ -88,14 +97,14 @@ impl Stage {
         (session, answer["result"]["pid"].as_i64().unwrap())
     }
 
-    async fn pid(&self, exchange: Exchange) -> i64 {
+    pub(crate) async fn pid(&self, exchange: Exchange) -> i64 {
         serde_json::from_str::<Value>(&self.whole(exchange).await).unwrap()["result"]["pid"]
             .as_i64()
             .unwrap()
     }
 }
 
-fn call(era: Era, id: &str, name: &str) -> Exchange {
+pub(crate) fn call(era: Era, id: &str, name: &str) -> Exchange {
     let meta = r#""_meta":{"progressToken":"t"}"#;
     request(
         era,
@@ -105,7 +114,7 @@ fn call(era: Era, id: &str, name: &str) -> Exchange {
     )
 }
 
-fn within(session: &Arc<str>, exchange: Exchange) -> Exchange {
+pub(crate) fn within(session: &Arc<str>, exchange: Exchange) -> Exchange {
     Exchange {
         session: Some(Arc::clone(session)),
         ..exchange
@@ -564,6 +573,7 @@ async fn a_command_that_does_not_start_says_what_to_do() {
             directory: "/".into(),
         },
         headers: vec![],
+        sharing: Sharing::Session,
         limits: LIMITS,
     })
     .await

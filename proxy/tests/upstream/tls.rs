@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
-use weir_proxy::upstream::{Cause, Era, Reached, Transport, Upstream, UpstreamSpec};
+use weir_proxy::upstream::{Cause, Era, Reached, Sharing, Transport, Upstream, UpstreamSpec};
 
 use crate::common::{LIMITS, failed, forward, request, whole};
 use crate::http::Peer;
@@ -35,6 +35,7 @@ async fn upstream(port: u16, ca: Option<std::path::PathBuf>) -> Upstream {
         server: "nas".into(),
         transport,
         headers: vec![],
+        sharing: Sharing::Session,
         limits: LIMITS,
     })
     .await
@@ -100,6 +101,7 @@ async fn a_certificate_file_that_is_none_is_one_clear_line() {
                 ca: Some(path.clone()),
             },
             headers: vec![],
+            sharing: Sharing::Session,
             limits: LIMITS,
         })
         .await

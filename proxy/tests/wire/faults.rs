@@ -158,3 +158,68 @@ async fn what_cannot_be_recorded_is_refused_and_goes_nowhere_until_the_disk_is_b
     );
     proxy.stop().await;
 }
+
+/// The disk breaks while a server works on a call: what the client gets, by what `outcome` says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_whose_outcome_cannot_be_recorded_goes_out_unless_outcomes_are_strict() {
+    for (strict, tool) in [
+        (false, "slow"),
+        (false, "slow_streams"),
+        (true, "slow"),
+        (true, "slow_streams"),
+    ] {
+        let server = Server::start().await;
+        let folder = folder(&server.url, &policy());
+        if strict {
+            let config = folder.path().join("weir.toml");
+            let text = std::fs::read_to_string(&config).unwrap();
+            let text = text.replace("[record]", "[record]\noutcome = \"strict\"");
+            std::fs::write(config, text).unwrap();
+        }
+        let broken = Arc::new(AtomicBool::new(false));
+        let storage = Arc::new(Fragile {
+            broken: Arc::clone(&broken),
+        });
+        let proxy = Arc::new(Proxy::start_on(folder.path(), storage).await);
+        let caller = Arc::clone(&proxy);
+        let calling = tokio::spawn(async move { caller.call(tool, json!({})).await });
+        server.arrived.notified().await;
+        broken.store(true, Ordering::SeqCst);
+        server.go_on.notify_one();
+        let reply = String::from_utf8(calling.await.unwrap().body.to_vec()).unwrap();
+        let (answered, withheld) = (format!("did {tool}"), "may have taken effect");
+        assert_eq!(reply.contains(&answered), !strict, "{tool}: {reply}");
+        assert_eq!(reply.contains(withheld), strict, "{tool}: {reply}");
+        assert!(!strict || reply.contains("\"id\":7"), "{reply}");
+        broken.store(false, Ordering::SeqCst);
+        // Nothing is lost: the outcome comes with the disk.
+        soon(|| proxy.rows().iter().any(|row| row.outcome == "ok")).await;
+        Arc::into_inner(proxy).unwrap().stop().await;
+    }
+}
+
+#[tokio::test]
+async fn strict_outcomes_pass_on_what_is_recorded() {
+    let server = Server::start().await;
+    let folder = folder(&server.url, &policy());
+    let config = folder.path().join("weir.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        config,
+        text.replace("[record]", "[record]\noutcome = \"strict\""),
+    )
+    .unwrap();
+    let proxy = Proxy::start(folder.path()).await;
+    for tool in ["vm_list", "streams"] {
+        let reply = proxy.call(tool, json!({})).await;
+        let reply = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(reply.contains(&format!("did {tool}")), "{reply}");
+        assert!(
+            proxy
+                .rows()
+                .iter()
+                .any(|row| row.tool == tool && row.outcome == "ok")
+        );
+    }
+    proxy.stop().await;
+}

@@ -9,12 +9,20 @@
     reason = "tests"
 )]
 
+mod access;
+mod agents;
 mod calls;
+mod certificates;
 mod configuration;
+mod door;
 mod faults;
+mod issuer;
+mod keeping;
 mod limits;
 mod refusals;
+mod reload;
 mod rig;
 mod secrets;
 mod sessions;
+mod shadow;
 mod stop;

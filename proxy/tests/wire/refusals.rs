@@ -66,7 +66,8 @@ async fn headers_that_disagree_with_the_body_are_refused() {
         ),
         (call("vm_list", &json!({})), "mcp-name", "vm_stop", -32600),
         (modern.clone(), "mcp-name", "vm_stop", -32020),
-        (modern, "mcp-protocol-version", "2025-06-18", -32020),
+        (modern.clone(), "mcp-protocol-version", "2025-06-18", -32020),
+        (modern, "mcp-param-region", "eu", -32020),
     ] {
         let request = proxy
             .request()
@@ -84,7 +85,7 @@ async fn headers_that_disagree_with_the_body_are_refused() {
         );
     }
     assert!(server.log().is_empty());
-    assert!(proxy.rows().iter().all(|row| row.rule == "(malformed)") && proxy.rows().len() == 4);
+    assert!(proxy.rows().iter().all(|row| row.rule == "(malformed)") && proxy.rows().len() == 5);
     proxy.stop().await;
 }
 

@@ -103,7 +103,7 @@ impl Server {
             return never_ending();
         }
         let tool = message["params"]["name"].as_str().unwrap_or_default();
-        if tool == "slow" {
+        if tool.starts_with("slow") {
             self.arrived.notify_one();
             self.go_on.notified().await;
         }
@@ -114,18 +114,29 @@ impl Server {
             "tools/list" => {
                 json!({ "tools": [{ "name": "vm_list" }, { "name": "vm_stop" }, { "name": "vm_delete" }], "kept": 1.0 })
             }
+            _ if tool.starts_with("echo") => {
+                let arguments = &message["params"]["arguments"];
+                json!({ "content": [{ "type": "text", "text": arguments.to_string() }], "structuredContent": arguments })
+            }
             _ if tool == "fails" => json!({ "content": [], "isError": true }),
             _ => json!({ "content": [{ "type": "text", "text": format!("did {tool}") }] }),
         };
         if message["id"].is_null() {
             return whole(StatusCode::ACCEPTED, "", "");
         }
+        if tool == "breaks" {
+            return whole(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                &message.to_string(),
+            );
+        }
         if tool == "refuses" {
             let error = json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -32602, "message": "no" } });
             return whole(StatusCode::OK, "application/json", &error.to_string());
         }
         let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
-        if tool == "streams" {
+        if tool.ends_with("streams") {
             let text = format!(
                 ": hello\n\nevent: message\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}}\n\nid: 7\ndata: {answer}\n\n"
             );
@@ -257,7 +268,8 @@ impl Proxy {
         let Ok(ready) = ready.await else {
             panic!("did not start: {:?}", serving.await)
         };
-        let client = client(ready.ca_pem_path.as_deref().unwrap());
+        let given = folder.join("cert.pem");
+        let client = client(ready.ca_pem_path.as_deref().unwrap_or(&given));
         Self {
             ready,
             folder: folder.to_owned(),
@@ -470,6 +482,50 @@ pub(crate) fn events(folder: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Puts lines into the section of the server.
+pub(crate) fn configure_server(folder: &Path, lines: &str) {
+    let file = folder.join("weir.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replacen("name = \"nas\"\n", &format!("name = \"nas\"\n{lines}\n"), 1);
+    std::fs::write(&file, text).unwrap();
+}
+
+/// A text column of the record, by the place of its row; empty where it is null.
+pub(crate) fn column(folder: &Path, name: &str) -> Vec<(i64, String)> {
+    let reader = RecordReader::open(folder.join("record")).unwrap();
+    let mut found = Vec::new();
+    for batch in reader.calls(&["seq", name]).unwrap() {
+        let batch = batch.unwrap();
+        let seq = batch.column(0).as_primitive::<Int64Type>().clone();
+        let column = batch.column(1);
+        for row in 0..batch.num_rows() {
+            let value = column.slice(row, 1);
+            let text = match value.as_list_opt::<i32>() {
+                Some(list) if list.is_valid(0) => {
+                    let items =
+                        arrow::compute::cast(&list.value(0), &arrow::datatypes::DataType::Utf8)
+                            .unwrap();
+                    let items: Vec<_> = items
+                        .as_string::<i32>()
+                        .iter()
+                        .flatten()
+                        .map(str::to_owned)
+                        .collect();
+                    items.join(" ")
+                }
+                Some(_) => String::new(),
+                None => {
+                    let text =
+                        arrow::compute::cast(&value, &arrow::datatypes::DataType::Utf8).unwrap();
+                    text.as_string::<i32>().iter().flatten().collect()
+                }
+            };
+            found.push((seq.value(row), text));
+        }
+    }
+    found
+}
+
 /// Asks again until the condition holds: what is told in the background is told soon.
 pub(crate) async fn soon(mut holds: impl FnMut() -> bool) {
     for _ in 0..400 {
@@ -487,7 +543,7 @@ pub(crate) fn policy() -> Value {
         "default": "deny",
         "hide": ["vm_delete"],
         "tools": {
-            "vm_list": {}, "slow": {}, "fails": {}, "refuses": {}, "streams": {}, "samples": {},
+            "vm_list": {}, "slow": {}, "slow_streams": {}, "echo": {}, "echo_quietly": {}, "breaks": {}, "fails": {}, "refuses": {}, "streams": {}, "samples": {},
             "vm_stop": {
                 "deny_if": [{ "conditions": [{ "path": "args.force", "op": "eq", "value": true }], "on_deny": "Forced power-off needs a person." }],
                 "limits": [{ "counter": "vm_stop_rate", "window": "hour", "max": 3, "scope": "grant" }]

@@ -118,7 +118,21 @@ async fn health_and_metrics_tell_what_is_recorded() {
         (Some("ok"), Some(true))
     );
     assert!(health["record"]["disk_left_bytes"].as_u64().unwrap() > 0);
+    let room = &health["record"]["room"];
+    let bytes = |name: &str| room[name].as_u64().unwrap();
+    assert_eq!(bytes("reserve_bytes"), 64 << 20);
+    assert!(bytes("used_bytes") > bytes("reserve_bytes"), "{room}");
+    assert!(
+        bytes("left_bytes") > 0 && bytes("bytes_max") > bytes("used_bytes"),
+        "{room}"
+    );
     let metrics = proxy.admin("/metrics").await;
+    for name in ["used_bytes", "reserve_bytes", "left_bytes", "bytes_max"] {
+        assert!(
+            metrics.contains(&format!("weir_record_{name} ")),
+            "{metrics}"
+        );
+    }
     assert!(metrics.contains("weir_calls_total{server=\"nas\",grant=\"ops\",tool=\"vm_delete\",verdict=\"deny\",reason=\"hidden\"} 1"), "{metrics}");
     assert!(
         metrics.contains("mcp_server_operation_duration_seconds_count"),

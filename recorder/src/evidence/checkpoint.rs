@@ -48,6 +48,11 @@ impl Checkpoint {
         self.tree.size()
     }
 
+    /// The digests of the policies that it names.
+    pub(crate) fn named(&self) -> &[String] {
+        &self.policies
+    }
+
     /// The text to sign.
     pub(crate) fn to_text(&self) -> String {
         let (size, root) = (self.tree.size(), STANDARD.encode(self.tree.root()));

@@ -8,14 +8,16 @@ use super::Evidence;
 use super::leaf::Leaf;
 use super::merkle::{CompactRange, Hash, leaf_hash};
 use crate::Verdict;
-use crate::entry::{Entry, FRAME_HEAD, Head, read_entry};
+use crate::entry::{Entry, Head, read_entry};
 use crate::index::{ranges, void_event};
 use crate::log::Void;
+use crate::queue::Batch;
+use crate::rows::Answered;
 
-/// Frames of entries that have become durable together, and what they declare void among them.
+/// Entries that have become durable together, and what they declare void among them.
 #[derive(Debug)]
 pub(crate) struct Durable {
-    pub(crate) frames: Vec<Vec<u8>>,
+    pub(crate) batches: Vec<Arc<Batch>>,
     pub(crate) void: Option<Void>,
 }
 
@@ -121,9 +123,8 @@ impl Hasher {
                 .iter()
                 .flat_map(|void| void.seqs.iter().map(|seq| (*seq, void.at)))
                 .collect();
-            let mut placed = Vec::with_capacity(batch.frames.len());
-            for frame in &batch.frames {
-                let payload = frame.get(FRAME_HEAD..).unwrap_or_default();
+            let mut placed = Vec::new();
+            for payload in batch.batches.iter().flat_map(|batch| batch.payloads()) {
                 let leaf = self.hash(payload, &void, true);
                 if leaf.is_none() {
                     tracing::error!("a durable entry cannot be read back");
@@ -134,7 +135,7 @@ impl Hasher {
         }
     }
 
-    /// The leaf of an entry; `ends` is false if it tells the end of a call that no row will have.
+    /// The leaf of an entry; `ends` is false if it tells the end of a call, or the answer about it, that no row will have.
     pub(crate) fn hash(
         &mut self,
         payload: &[u8],
@@ -155,13 +156,19 @@ impl Hasher {
                 if let Some(void_at) = void.get(&seq) {
                     leaf.voided((seq, at), &call, *void_at)
                 } else {
-                    let refused_at = (call.verdict == Verdict::Deny).then_some(at);
+                    let is_over = call.verdict == Verdict::Deny && !call.is_held();
+                    let refused_at = is_over.then_some(at);
                     leaf.decided((seq, at), &call, refused_at)
                 }
             }
-            Entry::Finished { call_seq, .. } if !ends || void.contains_key(&call_seq) => {
+            Entry::Finished { call_seq, .. } | Entry::Answered { call_seq, .. }
+                if !ends || void.contains_key(&call_seq) =>
+            {
                 leaf.nothing(seq)
             }
+            Entry::Answered {
+                call_seq, answer, ..
+            } => leaf.answered(call_seq, &Answered { seq, at, answer }),
             Entry::Finished {
                 call_seq, finish, ..
             } => leaf.finished(call_seq, (seq, at), &finish),

@@ -23,7 +23,7 @@
 //! |---|---|---|---|
 //! | 0 | nothing: a place that the log gave and never filled | | `seq` of table `calls` (tag 0): the place |
 //! | 1 | a call was decided | `seq` | every column of `calls` but `node`, and but those of kinds 2 and 3 |
-//! | 2 | a person answered | `approval.answer_seq` | `seq`; of `approval`: all but `asked_at` |
+//! | 2 | a held call was answered | `approval.answer_seq` | `seq`, `verdict`, `reason`, `message`; of `approval`: all but `asked_at`; `given_back` where the verdict is `deny` |
 //! | 3 | a call ended | `finish_seq` | `seq`, `finish_seq`, `finished_at`, `given_back`, `commit_us`, `upstream_us`, `outcome`, `status`, `result_bytes`, `result_digest`, `result` |
 //! | 4 | an event, voids included | `seq` | every column of `events` but `node` |
 //!
@@ -35,9 +35,13 @@
 //!   made between its decision and its void, so there is no other leaf at its place. Its outcome, if one was queued, is in no
 //!   row, and its place is of kind 0.
 //! * `approval` stands whole in kind 1 as long as `answer_seq` is null; else only its `asked_at` does, and the rest in kind 2.
+//! * A held call is denied until it is answered: its leaf of kind 1 says `deny`, `approval_pending`, its rule, no message, and no
+//!   `finished_at`, and goes on saying so when its row says what the answer made of it. One that may not pass ended with the answer:
+//!   its `finish_seq` and `finished_at` are those of the answer, its `outcome` is `refused`, and it has no leaf of kind 3.
 //! * A void is the event of kind `void` whose `text` names the places (`3-5, 8`) and whose `count` is their number.
 
-use crate::{Approval, Call, Event, Finish, Verdict};
+use crate::rows::Answered;
+use crate::{Answer, Call, Event, Finish, PENDING, Verdict};
 
 /// Kinds of leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,13 +119,22 @@ impl Leaf {
         &self.0
     }
 
-    /// A call was decided; `refused_at` if nothing more will come of it.
+    /// A call was decided; `refused_at` if nothing more will come of it. Of one that was answered since, what it said before.
     pub(crate) fn decided<S: AsRef<str>>(
         &mut self,
         (seq, at): (i64, i64),
         call: &Call<S>,
         refused_at: Option<i64>,
     ) -> &[u8] {
+        let answer_seq = call.approval.as_ref().and_then(|a| a.answer_seq);
+        if answer_seq.is_some() {
+            let words = [
+                Some(Verdict::Deny.as_str()),
+                Some(PENDING),
+                text(call.rule.as_ref()),
+            ];
+            return self.decided_as((seq, at), call, None, words);
+        }
         self.decided_as(
             (seq, at),
             call,
@@ -185,7 +198,11 @@ impl Leaf {
         fields.text(27, verdict.as_ref());
         fields.text(28, reason.as_ref());
         fields.text(29, rule.as_ref());
-        fields.text(30, call.message.as_ref());
+        let answered = call
+            .approval
+            .as_ref()
+            .is_some_and(|a| a.answer_seq.is_some());
+        fields.text(30, call.message.as_ref().filter(|_| !answered));
         fields.texts(31, &call.via);
         fields.text(32, call.policy_digest.as_ref());
         fields.text(33, call.resolver_digest.as_ref());
@@ -199,8 +216,10 @@ impl Leaf {
         if let Some(approval) = &call.approval {
             fields.nested(37, |fields| {
                 fields.int(0, approval.asked_at);
-                if approval.answer_seq.is_none() {
-                    fields.answer(approval);
+                if !answered {
+                    fields.maybe_int(1, approval.answered_at);
+                    fields.text(3, approval.by.as_ref());
+                    fields.text(4, approval.answer.as_ref());
                 }
             });
         }
@@ -212,11 +231,31 @@ impl Leaf {
         &self.0
     }
 
-    /// A person answered, at the place `approval.answer_seq`.
-    pub(crate) fn answered<S: AsRef<str>>(&mut self, seq: i64, approval: &Approval<S>) -> &[u8] {
+    /// Whether a held call may pass was answered.
+    pub(crate) fn answered(&mut self, call_seq: i64, answered: &Answered<'_>) -> &[u8] {
+        let Answered { seq, at, answer } = answered;
+        let Answer {
+            verdict,
+            reason,
+            message,
+            by,
+            answer,
+            given_back,
+        } = answer;
         let mut fields = self.begin(Kind::Answered);
-        fields.int(0, seq);
-        fields.nested(37, |fields| fields.answer(approval));
+        fields.int(0, call_seq);
+        fields.bytes(27, verdict.as_str().as_bytes());
+        fields.text(28, reason.as_ref());
+        fields.text(30, message.as_ref());
+        fields.nested(37, |fields| {
+            fields.int(1, *at);
+            fields.int(2, *seq);
+            fields.text(3, by.as_ref());
+            fields.text(4, answer.as_ref());
+        });
+        if *verdict == Verdict::Deny {
+            fields.int(38, i64::from(*given_back));
+        }
         &self.0
     }
 
@@ -280,9 +319,9 @@ struct Fields<'l>(&'l mut Vec<u8>);
 
 impl Fields<'_> {
     fn bytes(&mut self, tag: u8, value: &[u8]) {
-        self.0.push(tag);
-        self.0
-            .extend_from_slice(&(value.len() as u32).to_be_bytes());
+        let [a, b, c, d] = (value.len() as u32).to_be_bytes();
+        self.0.reserve(5 + value.len());
+        self.0.extend_from_slice(&[tag, a, b, c, d]);
         self.0.extend_from_slice(value);
     }
 
@@ -293,7 +332,11 @@ impl Fields<'_> {
     }
 
     fn int(&mut self, tag: u8, value: i64) {
-        self.bytes(tag, &value.to_be_bytes());
+        let mut field = [0; 13];
+        field[0] = tag;
+        field[4] = 8;
+        field[5..].copy_from_slice(&value.to_be_bytes());
+        self.0.extend_from_slice(&field);
     }
 
     fn maybe_int(&mut self, tag: u8, value: Option<i64>) {
@@ -339,13 +382,6 @@ impl Fields<'_> {
         if let Some(place) = self.0.get_mut(at..at + 4) {
             place.copy_from_slice(&length.to_be_bytes());
         }
-    }
-
-    fn answer<S: AsRef<str>>(&mut self, approval: &Approval<S>) {
-        self.maybe_int(1, approval.answered_at);
-        self.maybe_int(2, approval.answer_seq);
-        self.text(3, approval.by.as_ref());
-        self.text(4, approval.answer.as_ref());
     }
 }
 
@@ -395,9 +431,10 @@ mod tests {
             call_id: [3; 16],
             ..Call::<&str>::default()
         };
-        let approval = Approval {
-            answer_seq: Some(8),
-            ..Approval::<&str>::default()
+        let answered = Answered {
+            seq: 8,
+            at: 3,
+            answer: Answer::default(),
         };
         let mut leaf = Leaf::default();
         let decided = About::Decided {
@@ -410,7 +447,7 @@ mod tests {
             Some(decided)
         );
         assert_eq!(About::read(leaf.voided((7, 1), &call, 2)), Some(decided));
-        assert_eq!(About::read(leaf.answered(7, &approval)), later(8));
+        assert_eq!(About::read(leaf.answered(7, &answered)), later(8));
         let finished = leaf.finished(7, (9, 100), &Finish::<&str>::default());
         assert_eq!(About::read(finished), later(9));
         for length in 0..finished.len() {

@@ -48,6 +48,25 @@ impl CompactRange {
         self.size += 1;
     }
 
+    /// Adds a whole subtree of `1 << level` leaves, given by its root; false if one of that size cannot stand here.
+    pub fn push_subtree(&mut self, level: u32, root: Hash) -> bool {
+        let Some(leaves) = 1_u64
+            .checked_shl(level)
+            .filter(|leaves| self.size.is_multiple_of(*leaves))
+        else {
+            return false;
+        };
+        let mut hash = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                hash = node_hash(&left, &hash);
+            }
+        }
+        self.peaks.push(hash);
+        self.size += leaves;
+        true
+    }
+
     /// How many leaves there are.
     pub fn size(&self) -> u64 {
         self.size

@@ -153,6 +153,19 @@ impl Subtrees {
         }
     }
 
+    /// The next `1 << level` leaves, given by the root of the subtree over them.
+    pub fn push_subtree(&mut self, index: u64, level: u32, root: Hash) {
+        while let Some((_, range, tree)) = self.wanted.get_mut(self.current) {
+            if index < range.end {
+                if index >= range.start {
+                    tree.push_subtree(level, root);
+                }
+                return;
+            }
+            self.current += 1;
+        }
+    }
+
     /// The roots, in the order asked for; none if some leaf did not pass by.
     pub fn roots(mut self) -> Option<Vec<Hash>> {
         let whole = |(_, range, tree): &(usize, Range<u64>, CompactRange)| {

@@ -9,7 +9,11 @@ use arrow::array::{
 use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::reader::row::{Word, number, typed};
-use crate::{Approval, Call, Direction, Finish, LimitCount, Outcome, RecordError, Shadow, Verdict};
+use crate::rows::Answered;
+use crate::{
+    Answer, Approval, Call, Direction, Finish, LimitCount, Outcome, PENDING, RecordError, Shadow,
+    Verdict,
+};
 
 /// What a row of `calls` says.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) struct CallFacts<'a> {
     pub(crate) call: Call<&'a str>,
     /// When nothing more could come of it, if it was refused.
     pub(crate) refused_at: Option<i64>,
+    /// What was answered of it, if it was held.
+    pub(crate) answered: Option<Answered<'a>>,
     /// Place and time of its end.
     pub(crate) end: Option<Ended<'a>>,
 }
@@ -160,7 +166,14 @@ impl<'a> CallColumns<'a> {
             number(self.decided_at, i).ok_or("it has no `decided_at`")?,
             self.call(i)?,
         );
-        let end = self.end(i)?;
+        let answered = self.answered(i, &call)?;
+        let end = match &answered {
+            Some(answered) if answered.answer.verdict == Verdict::Deny => {
+                self.ended_with(i, answered)?;
+                None
+            }
+            Some(_) | None => self.end(i)?,
+        };
         let outcome = self.outcome.at(i);
         let finished_at = number(self.finished_at, i);
         let refused_at = match (&end, finished_at) {
@@ -168,9 +181,14 @@ impl<'a> CallColumns<'a> {
                 return Err("a denied call has an outcome of its own");
             }
             (Some(_), _) => None,
+            // It ended with the answer.
+            (None, _) if answered.is_some() && call.verdict == Verdict::Deny => None,
             (None, refused_at) => {
+                let held = call.is_held();
                 let follows = match (call.verdict, refused_at) {
-                    (Verdict::Deny, Some(_)) => outcome == Some(Outcome::Refused.as_str()),
+                    (Verdict::Deny, None) if held && !sealed => outcome.is_none(),
+                    (Verdict::Deny, None) if held => outcome == Some(Outcome::Refused.as_str()),
+                    (Verdict::Deny, Some(_)) => !held && outcome == Some(Outcome::Refused.as_str()),
                     (Verdict::Allow, None) if sealed => outcome == Some(Outcome::Unknown.as_str()),
                     (Verdict::Allow, None) => outcome.is_none(),
                     (Verdict::Deny, None) | (Verdict::Allow, Some(_)) => false,
@@ -188,8 +206,53 @@ impl<'a> CallColumns<'a> {
             node,
             call,
             refused_at,
+            answered,
             end,
         })
+    }
+
+    /// What was answered of a held call.
+    fn answered(&self, i: usize, call: &Call<&'a str>) -> Result<Option<Answered<'a>>, Untrue> {
+        let approval = call.approval.as_ref();
+        let Some((approval, seq)) = approval.and_then(|a| Some((a, a.answer_seq?))) else {
+            return Ok(None);
+        };
+        if call.reason == Some(PENDING) {
+            return Err("it was answered and waits for an answer");
+        }
+        let given_back = match call.verdict {
+            Verdict::Allow => false,
+            Verdict::Deny if self.given_back.is_valid(i) => self.given_back.value(i),
+            Verdict::Deny => return Err("it does not say whether its reservation was returned"),
+        };
+        let at = approval.answered_at.ok_or("its answer has no time")?;
+        let answer = Answer {
+            verdict: call.verdict,
+            reason: call.reason,
+            message: call.message,
+            by: approval.by,
+            answer: approval.answer,
+            given_back,
+        };
+        Ok(Some(Answered { seq, at, answer }))
+    }
+
+    /// A call that may not pass ended with the answer, and tells of no other end.
+    fn ended_with(&self, i: usize, answered: &Answered<'_>) -> Result<(), Untrue> {
+        let place = (number(self.finish_seq, i), number(self.finished_at, i));
+        let follows = place == (Some(answered.seq), Some(answered.at))
+            && self.outcome.at(i) == Some(Outcome::Refused.as_str())
+            && self.status.is_null(i)
+            && self.result_bytes.is_null(i)
+            && self.result_digest.is_null(i)
+            && self.result.at(i).is_none()
+            && self.commit_us.is_null(i)
+            && self.upstream_us.is_null(i);
+        if follows {
+            Ok(())
+        } else {
+            Err("its outcome does not follow from its answer")
+        }
     }
 
     fn call(&self, i: usize) -> Result<Call<&'a str>, Untrue> {

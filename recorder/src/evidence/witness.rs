@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Evidence;
-use super::anchor::Anchor;
 use crate::RecordError;
 use crate::recorder::spawn;
 
@@ -23,10 +22,9 @@ impl Witness {
         let (stop, stopped) = mpsc::channel();
         let witness = Arc::clone(evidence);
         let thread = spawn("weir-witness", move || witness.run(&stopped))?;
-        if evidence.anchor.is_some() {
-            let anchored = Arc::clone(evidence);
-            let run = move || anchored.anchor.as_ref().map_or((), Anchor::run);
-            spawn("weir-anchor", run)?;
+        for mooring in &evidence.moorings {
+            let mooring = Arc::clone(mooring);
+            spawn("weir-anchor", move || mooring.run())?;
         }
         Ok(Self {
             evidence: Arc::clone(evidence),
@@ -35,14 +33,14 @@ impl Witness {
         })
     }
 
-    /// Ends both; the anchor gets the last checkpoint, if it takes it in this time.
+    /// Ends them; each anchor gets the last checkpoint, if it takes it in this time.
     pub(crate) fn stop(self, wait_max: Duration) {
         drop(self.stop);
         if self.thread.join().is_err() {
             tracing::error!("the thread that writes checkpoints had stopped");
         }
-        if let Some(anchor) = &self.evidence.anchor {
-            anchor.close(wait_max);
+        for mooring in &self.evidence.moorings {
+            mooring.close(wait_max);
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What is behind the queue's mutex, and the steps that need nothing else.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::batch::{Batch, Mark, Waiting};
 use super::{Ack, Sealed};
+use crate::call::Standing;
 use crate::log::Void;
 use crate::{Durability, RecordOptions, Unrecorded};
 
@@ -14,15 +17,19 @@ pub(crate) struct State {
     pub(crate) next_seq: i64,
     /// The time of the last entry.
     pub(crate) last_at: i64,
-    /// Entries not known to be durable, in the order in which they are written.
-    pub(super) entries: VecDeque<Waiting>,
-    /// Their size.
-    pub(super) bytes: usize,
-    /// How many of them the commit thread has taken.
-    pub(super) taken: usize,
-    /// How many of those are written, and wait only for the next sync (`Durability::Interval`).
+    /// The place after the last entry that counters know of: a decision, an end, a void.
+    pub(super) counted_to: i64,
+    /// What the commit thread has taken and is not known to be durable, in the order in which it is written.
+    pub(super) taken: VecDeque<Waiting>,
+    /// How many of these batches are written, and wait only for the next sync (`Durability::Interval`).
     pub(super) written: usize,
-    /// When the oldest of these was written.
+    /// What comes after these; the last one is being filled.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// How many entries all of these are, how many of them are written, and how many bytes.
+    pub(super) entries: usize,
+    pub(super) entries_written: usize,
+    pub(super) bytes: usize,
+    /// When the oldest of what is written was.
     pub(super) written_since: Option<Instant>,
     /// Entries ever queued, and ever made durable.
     pub(super) pushed: u64,
@@ -32,12 +39,18 @@ pub(crate) struct State {
     pub(crate) mode: Mode,
     /// Admitted calls that have not ended: only these can.
     pub(super) open: HashSet<i64>,
+    /// Calls that wait for an answer: only these get one.
+    pub(super) held: HashSet<i64>,
     /// Refused decisions that the log has yet to name.
     pub(crate) to_void: Vec<i64>,
     /// Refused decisions that the log names, for the ledger to fetch.
     pub(super) void: Option<Void>,
     /// Decisions refused in a fault that the log has yet to tell of.
     pub(crate) refused: u64,
+    /// Why decisions are refused although they could be written: there is no room for them.
+    pub(super) short: Option<Unrecorded>,
+    /// Decisions refused for that since it was last told.
+    pub(super) short_refused: u64,
     /// Decisions refused because too much was waiting.
     pub(super) overflowed: u64,
     /// Turn to a new journal file once this many entries are confirmed.
@@ -49,10 +62,15 @@ pub(crate) struct State {
     pub(super) next_number: u64,
     /// Commit threads that hang in the file of an earlier generation.
     pub(super) stuck: usize,
+    /// The commit thread sleeps until there is something to do.
+    pub(super) idle: bool,
+    /// Journal files that wait to be sealed.
+    pub(crate) sealing: usize,
     /// Figures for `health`.
     pub(crate) unsealed: u64,
     pub(crate) sealed: u64,
     pub(crate) seal_fault: Option<String>,
+    pub(crate) syncs: u64,
 }
 
 /// Whether entries can be made durable.
@@ -91,27 +109,17 @@ pub(crate) struct Healing {
 pub(crate) struct Healed {
     /// Its number.
     pub(crate) number: u64,
-    /// How many of the entries that waited are in it.
-    pub(crate) count: usize,
     /// How many refused decisions it tells of.
     pub(crate) refused: u64,
-}
-
-/// One entry.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) seq: i64,
-    pub(super) kind: Entering,
-    pub(super) frame: Vec<u8>,
-    pub(super) ack: Option<Ack>,
-    pub(super) since: Instant,
 }
 
 /// What an entry is to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entering {
     /// A new decision: bounded, refused in a fault, and void if it was promised to nobody.
-    Decision { admitted: bool },
+    Decision { standing: Standing },
+    /// The answer about a held call, which may go on with it: a fact.
+    Answer { call_seq: i64, admits: bool },
     /// The end of an open call: a fact.
     Finish { call_seq: i64 },
     /// An event: a fact, about something that has happened.
@@ -123,8 +131,8 @@ pub(crate) enum Entering {
 /// What the commit thread is to do.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// Write these bytes, which are so many entries.
-    Write { bytes: Vec<u8>, count: usize },
+    /// Write these.
+    Write(Arc<Batch>),
     /// Sync what is written.
     Sync,
     /// Turn to a new journal file.
@@ -144,35 +152,54 @@ impl State {
         };
         Self {
             next_seq,
+            counted_to: next_seq,
             last_at,
-            entries: VecDeque::new(),
-            bytes: 0,
-            taken: 0,
+            taken: VecDeque::new(),
             written: 0,
+            waiting: VecDeque::new(),
+            entries: 0,
+            entries_written: 0,
+            bytes: 0,
             written_since: None,
             pushed: 0,
             confirmed: 0,
             generation: 0,
             mode: Mode::Recording,
             open: HashSet::new(),
+            held: HashSet::new(),
             to_void: Vec::new(),
             void: None,
             refused: 0,
+            short: None,
+            short_refused: 0,
             overflowed: 0,
             turn_at: None,
             turn_waiters: Vec::new(),
             journal,
             next_number: number + 1,
             stuck: 0,
+            idle: false,
+            sealing: 0,
             unsealed: 0,
             sealed: 0,
             seal_fault: None,
+            syncs: 0,
         }
+    }
+
+    /// Why there is no room for decisions, if there is none.
+    pub(crate) fn short(&self) -> Option<&Unrecorded> {
+        self.short.as_ref()
     }
 
     /// Entries waiting.
     pub(crate) fn waiting(&self) -> usize {
-        self.entries.len()
+        self.entries
+    }
+
+    /// Entries ever made durable since the record was opened.
+    pub(crate) fn durable_entries(&self) -> u64 {
+        self.confirmed
     }
 
     pub(super) fn admit(&mut self, options: &RecordOptions) -> Result<(), Unrecorded> {
@@ -180,19 +207,23 @@ impl State {
             Mode::Recording => {}
             Mode::Faulty(why) => {
                 self.refused += 1;
-                return Err(why.clone());
+                return Err(self.short.as_ref().unwrap_or(why).clone());
             }
             Mode::Closing | Mode::Closed => return Err(Unrecorded::Closed),
         }
-        if self.entries.len() >= options.queue_max || self.bytes >= options.queue_bytes_max {
+        if let Some(why) = &self.short {
+            self.short_refused += 1;
+            return Err(why.clone());
+        }
+        if self.entries >= options.queue_max || self.bytes >= options.queue_bytes_max {
             self.overflowed += 1;
             return Err(Unrecorded::QueueFull);
         }
         Ok(())
     }
 
-    /// Facts have as much room again as decisions, and wait out a fault. An outcome that finds no room is lost, and its call not
-    /// open any more.
+    /// Facts have as much room again as decisions, and wait out a fault. An outcome or an answer that finds no room is lost, and its
+    /// call not open any more.
     pub(super) fn take_fact(
         &mut self,
         kind: Entering,
@@ -201,40 +232,111 @@ impl State {
         if self.mode == Mode::Closed {
             return Err(Unrecorded::Closed);
         }
-        let full = self.entries.len() >= options.queue_max.saturating_mul(2)
+        let full = self.entries >= options.queue_max.saturating_mul(2)
             || self.bytes >= options.queue_bytes_max.saturating_mul(2);
         if !full {
             return Ok(());
         }
-        if let Entering::Finish { call_seq } = kind
-            && !self.open.remove(&call_seq)
-        {
+        if !self.is_possible(kind) {
             return Err(Unrecorded::NotOpen);
         }
+        self.lose(kind);
         Err(Unrecorded::QueueFull)
     }
 
-    /// An open call ends only once, and no other call does.
-    pub(super) fn enter(&mut self, kind: Entering, seq: i64) -> Result<(), Unrecorded> {
+    /// What cannot be written is lost, and its call not open for ever.
+    pub(super) fn lose(&mut self, kind: Entering) {
         match kind {
-            Entering::Decision { admitted: true } => {
-                self.open.insert(seq);
-            }
             Entering::Finish { call_seq } => {
-                if !self.open.remove(&call_seq) {
-                    return Err(Unrecorded::NotOpen);
+                self.open.remove(&call_seq);
+            }
+            Entering::Answer { call_seq, .. } => {
+                self.held.remove(&call_seq);
+            }
+            Entering::Decision { .. } | Entering::Event | Entering::Carried => {}
+        }
+    }
+
+    /// Whether this may happen now: an open call ends only once, a held one is answered only once, and no other call is.
+    pub(super) fn is_possible(&self, kind: Entering) -> bool {
+        match kind {
+            Entering::Finish { call_seq } => self.open.contains(&call_seq),
+            Entering::Answer { call_seq, .. } => self.held.contains(&call_seq),
+            Entering::Decision { .. } | Entering::Event | Entering::Carried => true,
+        }
+    }
+
+    /// Keeps account of what is open.
+    pub(super) fn enter(&mut self, kind: Entering, seq: i64) {
+        match kind {
+            Entering::Decision { standing } => match standing {
+                Standing::Refused => {}
+                Standing::Admitted => {
+                    self.open.insert(seq);
+                }
+                Standing::Held => {
+                    self.held.insert(seq);
+                }
+            },
+            Entering::Answer { call_seq, admits } => {
+                self.held.remove(&call_seq);
+                if admits {
+                    self.open.insert(call_seq);
                 }
             }
-            Entering::Decision { admitted: false } | Entering::Event | Entering::Carried => {}
+            Entering::Finish { call_seq } => {
+                self.open.remove(&call_seq);
+            }
+            Entering::Event | Entering::Carried => {}
         }
-        Ok(())
+    }
+
+    /// Puts an entry behind those that wait, and gives the place of who waits for it; none if it is too large, and then nothing
+    /// happened.
+    pub(super) fn add(
+        &mut self,
+        seq: i64,
+        kind: Entering,
+        batch_bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> bool,
+    ) -> Option<&mut Option<Ack>> {
+        if self.waiting.is_empty() {
+            self.waiting.push_back(Waiting::like(self.taken.back()));
+        }
+        let last = self.waiting.back_mut()?;
+        let before = last.batch.bytes().len();
+        let batch = Arc::make_mut(&mut last.batch);
+        if !batch.append(seq, kind, write) {
+            if batch.len() == 0 {
+                self.waiting.pop_back();
+            }
+            return None;
+        }
+        let after = batch.bytes().len();
+        last.acks.push(None);
+        if after > batch_bytes_max && last.batch.len() > 1 {
+            let alone = last.split_last();
+            self.waiting.push_back(alone);
+        }
+        self.entries += 1;
+        self.bytes += after - before;
+        self.pushed += 1;
+        self.unsealed += 1;
+        self.waiting.back_mut()?.acks.last_mut()
     }
 
     /// The first place that no durable entry has.
     pub(super) fn first_waiting(&self) -> i64 {
-        let new = |entry: &&Waiting| entry.kind != Entering::Carried;
-        let first = self.entries.iter().find(new);
-        first.map_or(self.next_seq, |entry| entry.seq)
+        let all = self.taken.iter().chain(&self.waiting);
+        let mut marks = all.flat_map(|waiting| waiting.batch.marks());
+        let first = marks.find(|mark| mark.kind != Entering::Carried);
+        first.map_or(self.next_seq, |mark| mark.seq)
+    }
+
+    /// When the oldest entry came that is not written.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let oldest = self.taken.get(self.written).or(self.waiting.front());
+        oldest.map(|waiting| waiting.since)
     }
 
     pub(super) fn take_carried(&self) -> Result<(), Unrecorded> {
@@ -250,59 +352,63 @@ impl State {
             .map(|since| since + sync_pause(durability))
     }
 
-    pub(super) fn take_batch(&mut self, bytes_max: usize) -> Work {
-        let mut bytes = Vec::new();
-        let mut count = 0;
-        for entry in self.entries.iter().skip(self.taken) {
-            if count > 0 && bytes.len() + entry.frame.len() > bytes_max {
-                break;
-            }
-            bytes.extend_from_slice(&entry.frame);
-            count += 1;
-        }
-        self.taken += count;
-        Work::Write { bytes, count }
+    /// The next batch to be written.
+    pub(super) fn take_batch(&mut self) -> Option<Work> {
+        let next = self.waiting.pop_front()?;
+        let batch = Arc::clone(&next.batch);
+        self.taken.push_back(next);
+        Some(Work::Write(batch))
     }
 
-    pub(super) fn written(&mut self, count: usize, interval: bool) -> Vec<Ack> {
-        let mut acks = Vec::new();
-        for entry in self.entries.iter_mut().skip(self.written).take(count) {
-            if interval && entry.kind != Entering::Carried {
-                acks.extend(entry.ack.take());
-            }
-            self.journal.bytes += entry.frame.len() as u64;
+    /// So many batches more are written.
+    pub(super) fn written(&mut self, count: usize) {
+        let new = self.taken.iter().skip(self.written).take(count);
+        let mut entries = 0;
+        for waiting in new {
+            entries += waiting.batch.len();
+            self.journal.bytes += waiting.batch.bytes().len() as u64;
         }
         self.written += count;
-        self.journal.entries += count as u64;
+        self.entries_written += entries;
+        self.journal.entries += entries as u64;
         if count > 0 {
             self.journal.since.get_or_insert_with(Instant::now);
             self.written_since.get_or_insert_with(Instant::now);
         }
-        acks
     }
 
-    /// Everything written is durable: who waits for it, and the frames of new entries.
-    pub(super) fn durable(&mut self) -> (Vec<Ack>, Vec<Vec<u8>>) {
-        let mut acks = Vec::with_capacity(self.written);
-        let mut frames = Vec::with_capacity(self.written);
-        for entry in self.entries.drain(..self.written.min(self.entries.len())) {
-            self.bytes -= entry.frame.len();
-            self.journal.durable_to = self.journal.durable_to.max(entry.seq);
-            acks.extend(entry.ack);
-            if entry.kind != Entering::Carried {
-                frames.push(entry.frame);
-            }
+    /// Whom it is enough for that the batch written last is with the system.
+    pub(super) fn handed_over(&mut self) -> Vec<Option<Ack>> {
+        let last = self.written.checked_sub(1);
+        let last = last.and_then(|last| self.taken.get_mut(last));
+        last.map(Waiting::handed_over).unwrap_or_default()
+    }
+
+    /// Everything written is durable.
+    pub(super) fn durable(&mut self) -> Vec<Waiting> {
+        let durable: Vec<_> = self.taken.drain(..self.written).collect();
+        for waiting in &durable {
+            self.bytes -= waiting.batch.bytes().len();
+            let last = waiting.batch.marks().iter().map(|mark| mark.seq).max();
+            self.journal.durable_to = last.max(Some(self.journal.durable_to)).unwrap_or_default();
         }
-        self.confirmed += self.written as u64;
-        self.taken -= self.written;
+        self.confirmed += self.entries_written as u64;
+        self.entries -= self.entries_written;
+        self.entries_written = 0;
         self.written = 0;
         self.written_since = None;
-        (acks, frames)
+        self.syncs += 1;
+        durable
+    }
+
+    /// Whether another file would be sealed soon. Else the one in use rather grows: each new one takes its room on the disk.
+    pub(super) fn seals_keep_up(&self) -> bool {
+        self.sealing < SEALING_MAX
     }
 
     pub(super) fn turn_if_full(&mut self, options: &RecordOptions) {
-        let full = self.journal.entries >= options.seal_rows as u64
-            || self.journal.bytes >= options.journal_bytes_max;
+        let many = self.journal.entries >= options.seal_rows as u64 && self.seals_keep_up();
+        let full = many || self.journal.bytes >= options.journal_bytes_max;
         if full && self.turn_at.is_none() {
             self.turn_at = Some(0);
         }
@@ -311,27 +417,35 @@ impl State {
     /// Takes the promise of every entry back; all of them are to be written again.
     pub(super) fn give_up(&mut self) -> Vec<Ack> {
         let mut acks = Vec::new();
-        for entry in &mut self.entries {
-            let Some(ack) = entry.ack.take() else {
-                continue;
-            };
-            if matches!(entry.kind, Entering::Decision { .. }) {
-                self.to_void.push(entry.seq);
-                self.open.remove(&entry.seq);
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut all: VecDeque<_> = self.taken.drain(..).chain(waiting).collect();
+        for waiting in &mut all {
+            for (Mark { seq, kind, .. }, ack) in waiting.give_up() {
+                if matches!(kind, Entering::Decision { .. }) {
+                    self.to_void.push(seq);
+                    self.open.remove(&seq);
+                    self.held.remove(&seq);
+                }
+                acks.push(ack);
             }
-            acks.push(ack);
+            waiting.drop_carried();
         }
-        self.entries.retain(|entry| entry.kind != Entering::Carried);
-        self.bytes = self.entries.iter().map(|entry| entry.frame.len()).sum();
-        self.pushed = self.confirmed + self.entries.len() as u64;
-        self.taken = 0;
+        all.retain(|waiting| waiting.batch.len() > 0);
+        self.bytes = all.iter().map(|waiting| waiting.batch.bytes().len()).sum();
+        self.entries = all.iter().map(|waiting| waiting.batch.len()).sum();
+        self.pushed = self.confirmed + self.entries as u64;
+        self.waiting = all;
         self.written = 0;
+        self.entries_written = 0;
         self.written_since = None;
         self.turn_at = None;
         self.turn_waiters.clear();
         acks
     }
 }
+
+/// Journal files that may wait to be sealed before the one in use is kept beyond its rows and age.
+const SEALING_MAX: usize = 2;
 
 /// How long an entry may be written and not synced.
 pub(super) fn sync_pause(durability: Durability) -> Duration {

@@ -1,13 +1,13 @@
 //! Calls of many files as one sorted sequence of batches.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 
-use crate::layout::Table;
-use crate::{RecordError, Segment, Storage, segments};
+use crate::layout::{Layout, Table};
+use crate::{RecordError, RecordKeys, Segment, Storage, segments};
 
 /// Batches of calls in (`node`, `seq`) order, each row once.
 ///
@@ -15,6 +15,7 @@ use crate::{RecordError, Segment, Storage, segments};
 /// longest run of the file that is behind, as a slice of what was decoded, without a copy.
 pub struct Calls {
     storage: Arc<dyn Storage>,
+    keys: RecordKeys,
     /// `seq` and `decided_at`, then what was asked for.
     columns: Vec<String>,
     /// What was asked for.
@@ -24,19 +25,51 @@ pub struct Calls {
     last: Option<(String, i64)>,
     from: Option<i64>,
     to: Option<i64>,
+    moment: Option<Moment>,
+}
+
+/// What it takes to find the rows again where files are joined while they are read.
+struct Moment {
+    layout: Layout,
+    /// The last place of each node that the answer is of.
+    last: BTreeMap<String, i64>,
+    live: Vec<Source>,
+    attempts: usize,
 }
 
 /// Rows not opened yet.
+#[derive(Clone)]
 struct Source {
     node: String,
     first_seq: i64,
     rows: SourceRows,
 }
 
+#[derive(Clone)]
 enum SourceRows {
     Sealed(Segment),
     Live(RecordBatch),
 }
+
+impl Source {
+    fn sealed(segment: Segment) -> Self {
+        Self {
+            node: segment.node.clone(),
+            first_seq: segment.first_seq,
+            rows: SourceRows::Sealed(segment),
+        }
+    }
+
+    fn last_seq(&self) -> i64 {
+        match &self.rows {
+            SourceRows::Sealed(segment) => segment.last_seq,
+            SourceRows::Live(rows) => seqs_last(rows),
+        }
+    }
+}
+
+/// How often files may be joined while the same rows are read.
+const ATTEMPTS_MAX: usize = 100;
 
 /// Columns every cursor reads for itself.
 const OWN: [&str; 2] = ["seq", "decided_at"];
@@ -44,6 +77,7 @@ const OWN: [&str; 2] = ["seq", "decided_at"];
 impl Calls {
     pub(super) fn new(
         storage: Arc<dyn Storage>,
+        keys: RecordKeys,
         columns: &[&str],
         segments: Vec<Segment>,
         live: Vec<(String, RecordBatch)>,
@@ -60,14 +94,7 @@ impl Calls {
         }
         let schema = Arc::new(schema.project(&places)?);
         let mut sources = Vec::new();
-        for segment in segments {
-            let (node, first_seq) = (segment.node.clone(), segment.first_seq);
-            sources.push(Source {
-                node,
-                first_seq,
-                rows: SourceRows::Sealed(segment),
-            });
-        }
+        sources.extend(segments.into_iter().map(Source::sealed));
         for (node, rows) in live.into_iter().filter(|(_, rows)| rows.num_rows() > 0) {
             let first_seq = seqs(&rows, 0).first().copied().unwrap_or(0);
             sources.push(Source {
@@ -84,6 +111,7 @@ impl Calls {
             .collect();
         Ok(Self {
             storage,
+            keys,
             columns,
             schema,
             sources: sources.into(),
@@ -91,7 +119,94 @@ impl Calls {
             last: None,
             from,
             to,
+            moment: None,
         })
+    }
+
+    /// The rows of these files.
+    pub(crate) fn of_files(
+        storage: &Arc<dyn Storage>,
+        keys: &RecordKeys,
+        columns: &[&str],
+        files: Vec<Segment>,
+    ) -> Result<Self, RecordError> {
+        Self::new(
+            Arc::clone(storage),
+            keys.clone(),
+            columns,
+            files,
+            Vec::new(),
+            (None, None),
+        )
+    }
+
+    /// Goes on with the same rows where their files are joined meanwhile.
+    pub(super) fn following(mut self, layout: &Layout) -> Self {
+        let mut last = BTreeMap::new();
+        for source in &self.sources {
+            let to = last.entry(source.node.clone()).or_insert(i64::MIN);
+            *to = source.last_seq().max(*to);
+        }
+        let is_live = |source: &&Source| matches!(source.rows, SourceRows::Live(_));
+        self.moment = Some(Moment {
+            layout: layout.clone(),
+            last,
+            live: self.sources.iter().filter(is_live).cloned().collect(),
+            attempts: 0,
+        });
+        self
+    }
+
+    /// Looks for the rows not given out yet where they are now.
+    fn find_again(&mut self, vanished: &Source, error: RecordError) -> Result<(), RecordError> {
+        let Some(moment) = &mut self.moment else {
+            return Err(error);
+        };
+        moment.attempts += 1;
+        if moment.attempts > ATTEMPTS_MAX {
+            return Err(error);
+        }
+        let days = self.from..=self.to;
+        let found = segments::list(&*self.storage, &moment.layout, Table::Calls, days)?;
+        let sealed = |source: &Source| match &source.rows {
+            SourceRows::Sealed(segment) => Some(segment.clone()),
+            SourceRows::Live(_) => None,
+        };
+        let open = self.open.iter().filter_map(|cursor| cursor.segment.clone());
+        let before = self.sources.iter().chain([vanished]).filter_map(sealed);
+        for gone in before.chain(open).filter(|gone| !found.contains(gone)) {
+            let holds = |now: &Segment| {
+                (&now.node, &now.date) == (&gone.node, &gone.date)
+                    && now.first_seq <= gone.first_seq
+                    && now.last_seq >= gone.last_seq
+            };
+            if !found.iter().any(holds) {
+                // Its rows were removed: the answer would lack them.
+                return Err(error);
+            }
+        }
+        let last = self.last.as_ref();
+        let is_ahead = |source: &Source| {
+            let within = moment.last.get(&source.node);
+            let behind =
+                last.is_some_and(|(node, seq)| (&source.node, source.last_seq()) <= (node, *seq));
+            within.is_some_and(|to| source.first_seq <= *to) && !behind
+        };
+        let sealed = found.into_iter().map(Source::sealed);
+        let again = sealed.chain(moment.live.iter().cloned());
+        let mut again: Vec<_> = again.filter(is_ahead).collect();
+        again.sort_by(|a, b| (&a.node, a.first_seq).cmp(&(&b.node, b.first_seq)));
+        self.open.clear();
+        self.sources = again.into();
+        Ok(())
+    }
+
+    /// Without rows that came after the moment that the answer is of.
+    fn of_moment(&self, run: RecordBatch, node: &str) -> RecordBatch {
+        let last = self.moment.as_ref().and_then(|m| m.last.get(node));
+        let Some(last) = last else { return run };
+        let count = seqs(&run, 0).partition_point(|seq| seq <= last);
+        run.slice(0, count)
     }
 
     fn advance(&mut self) -> Result<Option<RecordBatch>, RecordError> {
@@ -115,7 +230,7 @@ impl Calls {
                 .as_ref()
                 .filter(|(of, _)| *of == node)
                 .map(|(_, seq)| *seq);
-            let run = after(run, seen);
+            let run = self.of_moment(after(run, seen), &node);
             let Some(last_seq) = seqs(&run, 0).last().copied() else {
                 continue;
             };
@@ -149,8 +264,11 @@ impl Calls {
             let Some(source) = self.sources.pop_front() else {
                 return Ok(());
             };
-            self.open
-                .extend(Cursor::open(&*self.storage, source, &self.columns)?);
+            match Cursor::open(&*self.storage, &self.keys, source.clone(), &self.columns) {
+                Ok(cursor) => self.open.extend(cursor),
+                Err(error) if error.is_vanished() => self.find_again(&source, error)?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -226,6 +344,8 @@ impl std::fmt::Debug for Calls {
 /// A source being read.
 struct Cursor {
     node: String,
+    /// The file that it reads, if it is one.
+    segment: Option<Segment>,
     batches: Box<dyn Iterator<Item = Result<RecordBatch, RecordError>> + Send>,
     batch: RecordBatch,
     /// `seq` of the first row not given out.
@@ -236,15 +356,18 @@ impl Cursor {
     /// None if the source has no rows.
     fn open(
         storage: &dyn Storage,
+        keys: &RecordKeys,
         source: Source,
         columns: &[String],
     ) -> Result<Option<Self>, RecordError> {
+        let mut file = None;
         let batches: Box<dyn Iterator<Item = Result<RecordBatch, RecordError>> + Send> =
             match source.rows {
                 SourceRows::Sealed(segment) => {
                     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
                     let (batches, places) =
-                        segments::open(storage, &segment.path, Table::Calls, &columns)?;
+                        segments::open(storage, &segment.path, Table::Calls, &columns, keys)?;
+                    file = Some(segment);
                     Box::new(batches.map(move |batch| Ok(batch?.project(&places)?)))
                 }
                 SourceRows::Live(rows) => {
@@ -259,6 +382,7 @@ impl Cursor {
         let empty = RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
         let mut cursor = Self {
             node: source.node,
+            segment: file,
             batches,
             batch: empty,
             head: 0,
@@ -301,6 +425,10 @@ fn after(run: RecordBatch, seq: Option<i64>) -> RecordBatch {
     } else {
         run.slice(skip, run.num_rows() - skip)
     }
+}
+
+fn seqs_last(batch: &RecordBatch) -> i64 {
+    seqs(batch, 0).last().copied().unwrap_or(i64::MIN)
 }
 
 fn seqs(batch: &RecordBatch, column: usize) -> &[i64] {

@@ -1,12 +1,14 @@
 //! Rows of a batch as plain values, for those who walk calls one by one.
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, GenericListArray, Int64Array,
-    PrimitiveArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, GenericListArray, Int64Array, PrimitiveArray,
+    RecordBatch, StringArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 
-use crate::{RecordError, Verdict};
+use crate::rows::VOID_RULE;
+use crate::{RecordError, Shadow, Verdict};
 
 /// A batch of calls seen as rows. Needs the columns [`CallRows::COLUMNS`].
 #[derive(Debug)]
@@ -16,12 +18,14 @@ pub struct CallRows<'a> {
     decided_at: Times<'a>,
     received_at: Times<'a>,
     finished_at: Times<'a>,
-    words: [Word<'a>; 11],
+    words: [Word<'a>; 12],
     arguments: &'a StringArray,
     effective_arguments: &'a StringArray,
     via: &'a GenericListArray<i32>,
     redacted: &'a GenericListArray<i32>,
+    shadow: Option<&'a GenericListArray<i32>>,
     given_back: &'a BooleanArray,
+    approval: &'a ArrayRef,
 }
 
 type Times<'a> = &'a PrimitiveArray<TimestampMicrosecondType>;
@@ -63,17 +67,23 @@ pub struct CallRow<'a> {
     pub redacted: Vec<&'a str>,
     /// Allow or deny.
     pub verdict: Verdict,
+    /// The code of the verdict.
+    pub reason: Option<&'a str>,
     /// The rule that decided.
     pub rule: Option<&'a str>,
     /// Digest of the policy that judged.
     pub policy_digest: Option<&'a str>,
     /// Digest of the resolver that read the call.
     pub resolver_digest: Option<&'a str>,
+    /// What candidates judged alongside said, where the batch has [`CallRows::SHADOW`].
+    pub shadow: Vec<Shadow<&'a str>>,
     /// The reservation was returned at `finish_seq`.
     pub given_back: bool,
+    /// A person was asked: it took what its limits count, whatever came of it, unless it is void.
+    pub asked: bool,
 }
 
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 12] = [
     "server",
     "grant",
     "session",
@@ -82,6 +92,7 @@ const WORDS: [&str; 11] = [
     "wire_tool",
     "tool",
     "verdict",
+    "reason",
     "rule",
     "policy_digest",
     "resolver_digest",
@@ -107,11 +118,16 @@ impl<'a> CallRows<'a> {
         "effective_arguments",
         "redacted",
         "verdict",
+        "reason",
         "rule",
         "policy_digest",
         "resolver_digest",
         "given_back",
+        "approval",
     ];
+
+    /// A column that is looked at where the batch has it.
+    pub const SHADOW: &'static str = "shadow";
 
     /// Looks at a batch.
     pub fn new(batch: &'a RecordBatch) -> Result<Self, RecordError> {
@@ -124,6 +140,7 @@ impl<'a> CallRows<'a> {
             wire_tool,
             tool,
             verdict,
+            reason,
             rule,
             policy_digest,
             resolver_digest,
@@ -144,6 +161,7 @@ impl<'a> CallRows<'a> {
                 word(wire_tool)?,
                 word(tool)?,
                 word(verdict)?,
+                word(reason)?,
                 word(rule)?,
                 word(policy_digest)?,
                 word(resolver_digest)?,
@@ -152,7 +170,11 @@ impl<'a> CallRows<'a> {
             effective_arguments: typed(batch, "effective_arguments", |a| a.as_string_opt())?,
             via: typed(batch, "via", |a| a.as_list_opt())?,
             redacted: typed(batch, "redacted", |a| a.as_list_opt())?,
+            shadow: batch
+                .column_by_name(Self::SHADOW)
+                .and_then(|list| list.as_list_opt()),
             given_back: typed(batch, "given_back", |a| a.as_boolean_opt())?,
+            approval: typed(batch, "approval", Some)?,
         })
     }
 
@@ -171,6 +193,7 @@ impl<'a> CallRows<'a> {
             wire_tool,
             tool,
             verdict,
+            reason,
             rule,
             policy_digest,
             resolver_digest,
@@ -198,10 +221,13 @@ impl<'a> CallRows<'a> {
             } else {
                 Verdict::Deny
             },
+            reason,
             rule,
             policy_digest,
             resolver_digest,
+            shadow: self.shadow.map_or_else(Vec::new, |list| shadow_of(list, i)),
             given_back: self.given_back.is_valid(i) && self.given_back.value(i),
+            asked: self.approval.is_valid(i) && rule != Some(VOID_RULE),
         }
     }
 }
@@ -209,22 +235,29 @@ impl<'a> CallRows<'a> {
 /// Text, in a dictionary or plain.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Word<'a> {
-    Keyed(&'a DictionaryArray<Int32Type>, &'a StringArray),
+    /// The keys, which of them count, and the words.
+    Keyed(&'a [i32], Option<&'a NullBuffer>, &'a StringArray),
     Plain(&'a StringArray),
 }
 
 impl<'a> Word<'a> {
     pub(crate) fn of(array: &'a ArrayRef) -> Option<Self> {
         match array.as_dictionary_opt::<Int32Type>() {
-            Some(keyed) => Some(Self::Keyed(keyed, keyed.values().as_string_opt()?)),
+            Some(keyed) => {
+                let keys = keyed.keys();
+                let words = keyed.values().as_string_opt()?;
+                Some(Self::Keyed(keys.values(), keys.nulls(), words))
+            }
             None => array.as_string_opt().map(Self::Plain),
         }
     }
 
+    #[inline]
     pub(crate) fn at(&self, i: usize) -> Option<&'a str> {
         match self {
-            Self::Keyed(keyed, values) => keyed.key(i).map(|key| values.value(key)),
-            Self::Plain(values) => text(values, i),
+            Self::Keyed(_, Some(nulls), _) if nulls.is_null(i) => None,
+            Self::Keyed(keys, _, words) => keys.get(i).map(|key| words.value(*key as usize)),
+            Self::Plain(words) => text(words, i),
         }
     }
 }
@@ -244,6 +277,7 @@ pub(crate) fn typed<'a, T>(
         .ok_or_else(missing)
 }
 
+#[inline]
 pub(crate) fn number<T: arrow::datatypes::ArrowPrimitiveType>(
     array: &PrimitiveArray<T>,
     i: usize,
@@ -251,22 +285,42 @@ pub(crate) fn number<T: arrow::datatypes::ArrowPrimitiveType>(
     array.is_valid(i).then(|| array.value(i))
 }
 
+#[inline]
 pub(crate) fn text(array: &StringArray, i: usize) -> Option<&str> {
     array.is_valid(i).then(|| array.value(i))
 }
 
 fn words_of(list: &GenericListArray<i32>, i: usize) -> Vec<&str> {
-    if list.is_null(i) {
-        return Vec::new();
-    }
-    let offsets = list.value_offsets();
-    let (Some(&from), Some(&to)) = (offsets.get(i), offsets.get(i + 1)) else {
-        return Vec::new();
-    };
     let Some(words) = Word::of(list.values()) else {
         return Vec::new();
     };
-    (from as usize..to as usize)
-        .filter_map(|at| words.at(at))
-        .collect()
+    items(list, i).filter_map(|at| words.at(at)).collect()
+}
+
+fn shadow_of(list: &GenericListArray<i32>, i: usize) -> Vec<Shadow<&str>> {
+    let Some(entries) = list.values().as_struct_opt() else {
+        return Vec::new();
+    };
+    let word = |name| entries.column_by_name(name).and_then(Word::of);
+    let (Some(verdict), Some(rule), Some(digest)) =
+        (word("verdict"), word("rule"), word("policy_digest"))
+    else {
+        return Vec::new();
+    };
+    let entry = |at| {
+        Some(Shadow {
+            verdict: verdict.at(at).and_then(Verdict::parse)?,
+            rule: rule.at(at)?,
+            policy_digest: digest.at(at)?,
+        })
+    };
+    items(list, i).filter_map(entry).collect()
+}
+
+/// Where the items of a list stand.
+fn items(list: &GenericListArray<i32>, i: usize) -> std::ops::Range<usize> {
+    match list.value_offsets().get(i..=i + 1) {
+        Some(&[from, to]) if list.is_valid(i) => from as usize..to as usize,
+        _ => 0..0,
+    }
 }

@@ -19,6 +19,17 @@ pub(super) struct Snapshot {
 /// How often a file may vanish between being listed and being read before that is an error.
 const ATTEMPTS_MAX: usize = 100;
 
+/// Does it again where a file vanished between being listed and being read: it was sealed, joined with others, or removed.
+pub(crate) fn undisturbed<T>(read: impl Fn() -> Result<T, RecordError>) -> Result<T, RecordError> {
+    let mut attempts = 0;
+    loop {
+        match read() {
+            Err(error) if error.is_vanished() && attempts < ATTEMPTS_MAX => attempts += 1,
+            result => return result,
+        }
+    }
+}
+
 impl Snapshot {
     /// Reads the journal first and lists the segments after: a file leaves the journal only once its rows are in segments or
     /// in a later journal file. So what is missed in one is found in the other, and what is found in both is sealed. A
@@ -30,13 +41,7 @@ impl Snapshot {
         from: Option<i64>,
         to: Option<i64>,
     ) -> Result<Self, RecordError> {
-        let mut attempts = 0;
-        loop {
-            match Self::attempt(storage, layout, table, from, to) {
-                Err(error) if error.is_vanished() && attempts < ATTEMPTS_MAX => attempts += 1,
-                result => return result,
-            }
-        }
+        undisturbed(|| Self::attempt(storage, layout, table, from, to))
     }
 
     fn attempt(
@@ -55,7 +60,7 @@ impl Snapshot {
             };
             let index = Index::of(of_node.iter().map(|(_, file)| (file, None)))?;
             let range = match table {
-                Table::Calls => index.calls_range(),
+                Table::Calls | Table::Changes => index.calls_range(),
                 Table::Events => index.events_range(),
             };
             let Some(range) = range else { continue };
@@ -76,7 +81,7 @@ fn rows(
     sealed: &HashSet<i64>,
 ) -> Result<RecordBatch, RecordError> {
     match table {
-        Table::Calls => index.calls(node, sealed),
+        Table::Calls | Table::Changes => index.calls(node, sealed),
         Table::Events => index.events(node, sealed),
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
 };
 
-use super::{Word, times, word};
+use super::wire::Unreadable;
+use super::{Word, times};
+use crate::Event;
 use crate::schema::events_schema;
-use crate::{Event, RecordError};
 
 /// Columns of `events` in the making.
 pub(crate) struct EventsBuilder {
@@ -32,14 +33,14 @@ impl EventsBuilder {
         Self {
             node: Arc::clone(node),
             seq: Int64Builder::new(),
-            nodes: Word::new(),
+            nodes: Word::default(),
             at: times(),
-            kind: Word::new(),
-            digest: Word::new(),
-            server: Word::new(),
-            grant: Word::new(),
-            tool: Word::new(),
-            address: Word::new(),
+            kind: Word::default(),
+            digest: Word::default(),
+            server: Word::default(),
+            grant: Word::default(),
+            tool: Word::default(),
+            address: Word::default(),
             count: Int64Builder::new(),
             text: StringBuilder::new(),
             detail: StringBuilder::new(),
@@ -52,24 +53,30 @@ impl EventsBuilder {
         seq: i64,
         at: i64,
         event: &Event<&str>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<(), Unreadable> {
         self.seq.append_value(seq);
-        self.nodes.append(&self.node)?;
+        self.nodes.append(self.node.as_bytes())?;
         self.at.append_value(at);
-        self.kind.append(event.kind.as_str())?;
-        word(&mut self.digest, event.digest)?;
-        word(&mut self.server, event.server)?;
-        word(&mut self.grant, event.grant)?;
-        word(&mut self.tool, event.tool)?;
-        word(&mut self.address, event.address)?;
+        self.kind.append(event.kind.as_str().as_bytes())?;
+        self.digest.append_option(event.digest.map(str::as_bytes))?;
+        self.server.append_option(event.server.map(str::as_bytes))?;
+        self.grant.append_option(event.grant.map(str::as_bytes))?;
+        self.tool.append_option(event.tool.map(str::as_bytes))?;
+        self.address
+            .append_option(event.address.map(str::as_bytes))?;
         self.count.append_option(event.count);
         self.text.append_option(event.text);
         self.detail.append_option(event.detail);
         Ok(())
     }
 
+    /// How many rows there are since the last batch.
+    pub(crate) fn len(&self) -> usize {
+        self.seq.len()
+    }
+
     /// The rows pushed since the last batch.
-    pub(crate) fn finish(&mut self) -> Result<RecordBatch, RecordError> {
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch, Unreadable> {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.seq.finish()),
             self.nodes.finish()?,

@@ -9,9 +9,10 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Fields};
 
-use super::{Word, times, word};
+use super::wire::{Read, Unreadable, Wire};
+use super::{Answered, Word, text, times};
+use crate::Verdict;
 use crate::schema::{approval_fields, element, limit_count_fields, shadow_fields};
-use crate::{Call, RecordError};
 
 /// Where the lists of a column begin and end; an empty list is null.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl Offsets {
         &mut self,
         data_type: DataType,
         values: ArrayRef,
-    ) -> Result<ArrayRef, RecordError> {
+    ) -> Result<ArrayRef, Unreadable> {
         let ends = OffsetBuffer::new(std::mem::replace(&mut self.ends, vec![0]).into());
         let field = Arc::new(element(data_type));
         Ok(Arc::new(ListArray::try_new(
@@ -61,17 +62,18 @@ pub(super) struct ShadowBuilder {
 }
 
 impl ShadowBuilder {
-    pub(super) fn push(&mut self, call: &Call<&str>) -> Result<(), RecordError> {
-        for shadow in &call.shadow {
-            self.verdict.append(shadow.verdict.as_str())?;
-            self.rule.append(shadow.rule)?;
-            self.policy_digest.append(shadow.policy_digest)?;
-        }
-        self.offsets.push(call.shadow.len());
+    pub(super) fn push(&mut self, call: &mut Wire<'_>) -> Read<()> {
+        let count = call.each(|call| {
+            let verdict = call.variant(Verdict::ALL)?;
+            self.verdict.append(verdict.as_str().as_bytes())?;
+            self.rule.append(call.text()?)?;
+            self.policy_digest.append(call.text()?)
+        })?;
+        self.offsets.push(count);
         Ok(())
     }
 
-    pub(super) fn finish(&mut self) -> Result<ArrayRef, RecordError> {
+    pub(super) fn finish(&mut self) -> Result<ArrayRef, Unreadable> {
         let columns: Vec<ArrayRef> = vec![
             self.verdict.finish()?,
             self.rule.finish()?,
@@ -89,15 +91,17 @@ pub(super) struct LimitCountsBuilder {
 }
 
 impl LimitCountsBuilder {
-    pub(super) fn push(&mut self, call: &Call<&str>) {
-        for count in &call.limit_counts {
-            self.counter.append_value(count.counter);
-            self.value.append_value(count.value);
-        }
-        self.offsets.push(call.limit_counts.len());
+    pub(super) fn push(&mut self, call: &mut Wire<'_>) -> Read<()> {
+        let count = call.each(|call| {
+            text(&mut self.counter, Some(call.text()?))?;
+            self.value.append_value(call.int()?);
+            Ok(())
+        })?;
+        self.offsets.push(count);
+        Ok(())
     }
 
-    pub(super) fn finish(&mut self) -> Result<ArrayRef, RecordError> {
+    pub(super) fn finish(&mut self) -> Result<ArrayRef, Unreadable> {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.counter.finish()),
             Arc::new(self.value.finish()),
@@ -110,7 +114,7 @@ fn structs(
     offsets: &mut Offsets,
     fields: Fields,
     columns: Vec<ArrayRef>,
-) -> Result<ArrayRef, RecordError> {
+) -> Result<ArrayRef, Unreadable> {
     let values = StructArray::try_new(fields.clone(), columns, None)?;
     offsets.list(DataType::Struct(fields), Arc::new(values))
 }
@@ -131,28 +135,40 @@ impl Default for ApprovalBuilder {
             asked_at: times(),
             answered_at: times(),
             answer_seq: Int64Builder::new(),
-            by: Word::new(),
-            answer: Word::new(),
+            by: Word::default(),
+            answer: Word::default(),
         }
     }
 }
 
 impl ApprovalBuilder {
-    pub(super) fn push(&mut self, call: &Call<&str>) -> Result<(), RecordError> {
-        let approval = call.approval.as_ref();
+    pub(super) fn push(
+        &mut self,
+        call: &mut Wire<'_>,
+        answered: Option<&Answered<'_>>,
+    ) -> Read<()> {
+        let approval = call.maybe(|call| {
+            let times = (call.int()?, call.maybe(Wire::int)?);
+            let seq = call.maybe(Wire::int)?;
+            Ok((times, seq, call.maybe_text()?, call.maybe_text()?))
+        })?;
         self.present.append(approval.is_some());
         // Where the whole is null its parts must still have a slot.
-        self.asked_at
-            .append_value(approval.map_or(0, |a| a.asked_at));
-        self.answered_at
-            .append_option(approval.and_then(|a| a.answered_at));
-        self.answer_seq
-            .append_option(approval.and_then(|a| a.answer_seq));
-        word(&mut self.by, approval.and_then(|a| a.by))?;
-        word(&mut self.answer, approval.and_then(|a| a.answer))
+        let ((asked_at, answered_at), seq, by, answer) = approval.unwrap_or_default();
+        self.asked_at.append_value(asked_at);
+        if let Some(Answered { seq, at, answer }) = answered {
+            self.answered_at.append_value(*at);
+            self.answer_seq.append_value(*seq);
+            self.by.append_option(answer.by.map(str::as_bytes))?;
+            return self.answer.append_option(answer.answer.map(str::as_bytes));
+        }
+        self.answered_at.append_option(answered_at);
+        self.answer_seq.append_option(seq);
+        self.by.append_option(by)?;
+        self.answer.append_option(answer)
     }
 
-    pub(super) fn finish(&mut self) -> Result<ArrayRef, RecordError> {
+    pub(super) fn finish(&mut self) -> Result<ArrayRef, Unreadable> {
         let columns: Vec<ArrayRef> = vec![
             Arc::new(self.asked_at.finish()),
             Arc::new(self.answered_at.finish()),

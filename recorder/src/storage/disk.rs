@@ -1,11 +1,11 @@
 //! The real file system.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Source, Storage, StorageFile};
+use super::{Source, Space, Storage, StorageFile};
 
 /// The real file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,6 +30,33 @@ impl Storage for Disk {
         ))
     }
 
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        let mut file = File::create_new(path)?;
+        match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => {}
+            // Some file systems only take a place by writing there.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+            }
+            Err(errno) => return Err(errno.into()),
+        }
+        file.sync_all()
+    }
+
+    fn space(&self, folder: &Path) -> io::Result<Option<Space>> {
+        let stat = rustix::fs::statvfs(folder)?;
+        Ok(Some(Space {
+            total: stat.f_blocks.saturating_mul(stat.f_frsize),
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+        }))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        fs::metadata(path).map(|it| it.len())
+    }
+
     fn is_private(&self, path: &Path) -> io::Result<bool> {
         let others = fs::metadata(path)?.permissions().mode() & 0o077;
         Ok(others == 0)
@@ -41,6 +68,11 @@ impl Storage for Disk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_into(&self, path: &Path, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        File::open(path)?.read_to_end(buffer).map(drop)
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -64,6 +96,23 @@ impl Storage for Disk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::remove_dir(folder)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|errno| match errno {
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::ErrorKind::Unsupported.into(),
+            other => other.into(),
+        })
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {

@@ -318,13 +318,52 @@ fn the_digest_key_is_kept_for_the_owner_alone_and_stays_the_same() {
 }
 
 #[test]
-fn a_stamp_that_is_no_longer_the_next_place_is_refused() {
+fn a_stamp_after_which_counters_changed_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (recorder, mut log, _) = open(folder.path());
     let (first, second) = (log.stamp(NOON), log.stamp(NOON));
     assert!(log.decide(second, &call(1)).wait_blocking().is_ok());
     assert!(log.decide(first, &call(2)).refused().is_some());
+    let third = log.stamp(NOON);
+    let end = log.finish(NOON, 0, &finish(Outcome::Ok));
+    assert_eq!(end.refused(), None);
+    assert!(log.decide(third, &call(3)).refused().is_some());
     assert_eq!(seqs(&recorder.reader()), [0]);
+}
+
+/// As that the disk is full, or that a day is removed, which other threads of the recorder tell of at any moment.
+#[test]
+fn an_event_of_the_recorders_own_moves_the_decision_that_was_being_taken_one_place_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, mut log, _) = open(folder.path());
+    whole(&mut log, NOON, 1);
+    let stamp = log.stamp(NOON);
+    assert_eq!(stamp.seq, 2);
+    let event = Event::<&str>::of(EventKind::StorageFault);
+    log.event(i64::MIN, &event).wait_blocking().unwrap();
+    let commit = log.decide(stamp, &call(2));
+    assert_eq!((commit.seq(), commit.at()), (3, NOON));
+    let permit = commit.wait_blocking().unwrap().unwrap();
+    assert_eq!(permit.seq(), 3);
+    let end = log.finish(NOON, 3, &finish(Outcome::Ok));
+    assert!(end.wait_blocking().unwrap().is_none());
+    assert_eq!(seqs(&recorder.reader()), [0, 3]);
+    recorder.close().unwrap();
+    assert_eq!(seqs(&RecordReader::open(folder.path()).unwrap()), [0, 3]);
+}
+
+/// A disk that is full from the first moment on.
+#[test]
+fn an_event_of_the_recorders_own_before_everything_has_the_time_of_the_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, mut log, _) = open(folder.path());
+    let event = Event::<&str>::of(EventKind::StorageFault);
+    let told = log.event(i64::MIN, &event);
+    assert!(told.at() > 1_700_000_000_000_000, "{}", told.at());
+    told.wait_blocking().unwrap();
+    recorder.close().unwrap();
+    let events = RecordReader::open(folder.path()).unwrap().events();
+    assert_eq!(events.unwrap().num_rows(), 1);
 }
 
 #[test]
@@ -411,4 +450,32 @@ fn rows_walk_as_values_for_the_fold_of_counters() {
             Some("grant-2".into())
         )]
     );
+}
+
+#[test]
+fn the_last_silence_is_found_however_far_back() {
+    const MINUTE: i64 = 60_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, mut log, _) = open(folder.path());
+    let silent = |now: i64| recorder.reader().silent_until(MINUTE, now).unwrap();
+    assert_eq!(silent(NOON), Some(NOON), "nothing was ever decided");
+    // Calls every half minute for an hour, after a silence of a minute; and one long before.
+    whole(&mut log, NOON - 61 * MINUTE, 1);
+    for half in 0..120 {
+        record(&mut log, NOON + half * MINUTE / 2, &denied(half)).unwrap();
+    }
+    let last = NOON + 119 * MINUTE / 2;
+    assert_eq!(silent(last + 1), Some(NOON));
+    assert_eq!(silent(last + MINUTE - 1), Some(NOON));
+    assert_eq!(
+        silent(last + MINUTE),
+        Some(last + MINUTE),
+        "it is silent now"
+    );
+    let reader = recorder.reader();
+    assert_eq!(
+        reader.silent_until(2 * 61 * MINUTE, last).unwrap(),
+        Some(NOON - 61 * MINUTE)
+    );
+    recorder.close().unwrap();
 }

@@ -1,11 +1,14 @@
 //! Evidence from outside: what is signed while a record lives, and what verifying says of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use weir_recorder::{
-    CallProof, Disk, Event, EventKind, Log, Outcome, ProofError, RecordError, RecordOptions,
-    Recorder, State, Verification, VerifyOptions, VerifyingKey, prove, verify, verify_proof,
+    CallProof, Disk, Event, EventKind, FilesVerification, Log, Outcome, ProofError, RecordError,
+    RecordOptions, Recorder, State, Verification, VerifyOptions, VerifyingKey, prove, verify,
+    verify_files, verify_proof,
 };
 
 use crate::support::*;
@@ -57,7 +60,23 @@ impl Place {
             anchor: anchor.then(|| self.anchor()),
             ..VerifyOptions::default()
         };
-        verify(self.record(), &options).unwrap()
+        let verified = verify(self.record(), &options).unwrap();
+        if verified.findings.is_empty() {
+            // What is proved row by row is not accused by who looks at files alone.
+            let files = verify_files(self.record(), &options).unwrap();
+            assert_eq!(files.findings, [], "{verified}");
+        }
+        verified
+    }
+
+    /// What is found without reading the rows.
+    pub fn verify_files(&self, anchor: bool) -> FilesVerification {
+        let options = VerifyOptions {
+            keys: vec![self.key()],
+            anchor: anchor.then(|| self.anchor()),
+            ..VerifyOptions::default()
+        };
+        verify_files(self.record(), &options).unwrap()
     }
 
     pub fn prove(&self, number: i64) -> Result<CallProof, ProofError> {
@@ -142,15 +161,54 @@ fn a_copy_is_verified_with_the_public_key_alone() {
 }
 
 pub fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for name in names(from) {
-        let (from, to) = (from.join(&name), to.join(&name));
+    try_copy(from, to).unwrap();
+}
+
+/// What kill -9 leaves of a folder: what it held at one moment. The threads that write there cannot be stopped for the copy, so it
+/// is made again until nothing changed meanwhile.
+pub fn copy_killed(from: &Path, to: &Path) {
+    let started = Instant::now();
+    loop {
+        let before = listing(from);
+        if try_copy(from, to).is_ok() && before.is_ok() && before.ok() == listing(from).ok() {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_mins(1),
+            "`{}` never holds still",
+            from.display()
+        );
+        std::fs::remove_dir_all(to).unwrap();
+    }
+}
+
+fn try_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let from = entry?.path();
+        let to = to.join(from.file_name().unwrap());
         if from.is_dir() {
-            copy_folder(&from, &to);
+            try_copy(&from, &to)?;
         } else {
-            std::fs::copy(from, to).unwrap();
+            std::fs::copy(from, to)?;
         }
     }
+    Ok(())
+}
+
+/// Every file below a folder, with its length and when it was written.
+fn listing(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let file = std::fs::metadata(&path)?;
+        if file.is_dir() {
+            found.extend(listing(&path)?);
+        } else {
+            found.insert(path, (file.len(), file.modified()?));
+        }
+    }
+    Ok(found)
 }
 
 #[test]
@@ -197,13 +255,13 @@ fn a_live_record_is_never_accused() {
 fn what_is_only_in_the_journal_gets_a_checkpoint_under_load_and_the_one_before_it_goes() {
     let place = Place::new();
     let options = RecordOptions {
-        checkpoint_age: std::time::Duration::from_millis(1),
+        checkpoint_age: Duration::from_millis(1),
         ..place.options()
     };
     let (recorder, mut log, _) = Recorder::open(options, Arc::new(Disk)).unwrap();
     for number in 0..3 {
         let seq = whole(&mut log, NOON, number);
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         while place.verify(false).logs[0].entries < seq as u64 + 2 {
             assert!(begun.elapsed().as_secs() < 20, "no checkpoint is written");
             std::thread::yield_now();
@@ -362,14 +420,14 @@ fn a_record_of_which_the_anchor_has_seen_more_is_not_opened() {
 fn a_checkpoint_that_names_files_is_never_written_over() {
     let place = Place::new();
     let options = RecordOptions {
-        checkpoint_age: std::time::Duration::from_millis(1),
+        checkpoint_age: Duration::from_millis(1),
         ..place.options()
     };
     let (recorder, mut log, _) = Recorder::open(options, Arc::new(Disk)).unwrap();
     whole(&mut log, NOON, 1);
     record(&mut log, NOON, &call(2)).unwrap();
     let checkpoints = place.record().join("checkpoints");
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while names(&checkpoints) != ["n1-000000000003.note"] {
         assert!(begun.elapsed().as_secs() < 20, "no checkpoint is written");
         std::thread::yield_now();
@@ -379,7 +437,7 @@ fn a_checkpoint_that_names_files_is_never_written_over() {
     assert_eq!(names(&checkpoints), ["n1-000000000003.2.note"]);
     // The process is killed; the next start seals the open call, at the same size again.
     let killed = Place::new();
-    copy_folder(place.folder.path(), killed.folder.path());
+    copy_killed(place.folder.path(), killed.folder.path());
     killed.open().0.close().unwrap();
     assert_eq!(killed.verify(true).state, State::Valid);
     recorder.close().unwrap();

@@ -18,18 +18,6 @@ fn open_with(storage: &Arc<Memory>, change: impl FnOnce(&mut RecordOptions)) -> 
     (recorder, log)
 }
 
-/// Waits until decisions are taken again; the refused ones that the log then names.
-fn healed(log: &mut Log) -> Vec<i64> {
-    let begun = Instant::now();
-    loop {
-        match log.ready() {
-            Ok(void) => return void.map(|void| void.seqs).unwrap_or_default(),
-            Err(_) => assert!(begun.elapsed() < Duration::from_secs(20), "never heals"),
-        }
-        std::thread::yield_now();
-    }
-}
-
 /// One call before the fault, one refused by it, one after it: the same story for every kind of fault.
 fn refused_and_recovered(faults: Faults) {
     let storage = Memory::new();

@@ -4,6 +4,8 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::semicolon_if_nothing_returned,
     clippy::struct_excessive_bools,
     clippy::must_use_candidate,
@@ -13,13 +15,30 @@
     reason = "tests"
 )]
 
+mod budget;
+mod changes;
+mod compaction;
 mod disk;
+#[cfg(feature = "encryption")]
+mod encryption;
+#[cfg(not(feature = "encryption"))]
+mod encryption_not_built;
 mod evidence;
 mod faults;
+mod files;
+mod golden;
+mod held;
 mod layout;
+mod lives;
+mod lock;
+mod matrix;
 mod memory;
 mod model;
 mod power;
+mod pressure;
+mod retention;
+mod small_disk;
 mod support;
+mod tally;
 mod tamper;
 mod written;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use weir_recorder::{Source, Storage, StorageFile};
+use weir_recorder::{Source, Space, Storage, StorageFile};
 
 /// A file system of which nothing is durable until it is synced.
 #[derive(Debug, Default)]
@@ -25,11 +25,15 @@ struct World {
     locked: BTreeSet<PathBuf>,
     /// Operations that change anything, so far.
     changes: usize,
+    /// Folders that changed names, which no sync of a folder has made durable yet.
+    moved: Vec<(PathBuf, PathBuf)>,
     /// The power goes before the change of this number.
     power_until: Option<usize>,
     off: bool,
     faults: Faults,
     hanging: usize,
+    /// Bytes that all files may have.
+    capacity: Option<usize>,
 }
 
 /// What goes wrong, with files below `journal/` unless it says otherwise, until it is taken back.
@@ -54,8 +58,16 @@ pub struct Faults {
     pub keep: Option<&'static str>,
     /// No file can get a name that ends so.
     pub name: Option<&'static str>,
+    /// Two folders cannot be exchanged.
+    pub no_exchange: bool,
     /// The names in folders that end so cannot be synced.
     pub names_of: Option<&'static str>,
+    /// No file anywhere takes a byte, and none can be made.
+    pub full: bool,
+    /// Nothing at all can be changed.
+    pub read_only: bool,
+    /// Whatever is to be changed waits.
+    pub hang: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -101,6 +113,16 @@ impl Memory {
         self.released.notify_all();
     }
 
+    /// From now on all files may have so many bytes.
+    pub fn set_capacity(&self, bytes: usize) {
+        self.lock().capacity = Some(bytes);
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> usize {
+        self.lock().used()
+    }
+
     pub fn cut_power(&self) {
         self.lock().off = true;
         self.released.notify_all();
@@ -132,6 +154,7 @@ impl Memory {
         let world = self.lock();
         let mut next = World {
             folders: world.folders.clone(),
+            capacity: world.capacity,
             ..World::default()
         };
         let names = if loss == Loss::Process {
@@ -166,6 +189,12 @@ impl Memory {
         };
     }
 
+    /// What is in a file.
+    pub fn bytes_of(&self, path: &Path) -> Bytes {
+        let world = self.lock();
+        world.files[world.names[path]].now.clone().into()
+    }
+
     pub fn paths(&self) -> Vec<PathBuf> {
         self.lock().names.keys().cloned().collect()
     }
@@ -183,11 +212,32 @@ impl Memory {
         {
             world.off = true;
         }
+        if world.faults.hang {
+            world.hanging += 1;
+            self.released.notify_all();
+            while world.faults.hang && !world.off {
+                world = self.released.wait(world).unwrap();
+            }
+            world.hanging -= 1;
+        }
         if world.off {
             return Err(io::Error::other("no power"));
         }
+        if world.faults.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         world.changes += 1;
         Ok(world)
+    }
+}
+
+impl World {
+    fn used(&self) -> usize {
+        let files: BTreeSet<_> = self.names.values().collect();
+        files
+            .into_iter()
+            .map(|file| self.files[*file].now.len())
+            .sum()
     }
 }
 
@@ -211,6 +261,20 @@ impl Contents {
             }
         }
     }
+}
+
+/// Lets what is in two folders change places.
+fn swap(names: &mut BTreeMap<PathBuf, usize>, one: &Path, other: &Path) {
+    let moved = |path: &PathBuf| {
+        let at = |from: &Path, to: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+        at(one, other)
+            .or_else(|| at(other, one))
+            .unwrap_or_else(|| path.clone())
+    };
+    *names = names
+        .iter()
+        .map(|(path, file)| (moved(path), *file))
+        .collect();
 }
 
 fn put(bytes: &mut Vec<u8>, offset: usize, written: &[u8]) {
@@ -244,6 +308,9 @@ impl Storage for Shared {
         let mut world = self.0.change()?;
         let journal = path.to_string_lossy().contains("/journal/");
         let checkpoint = path.to_string_lossy().contains("/checkpoints/");
+        if world.faults.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let table = path
             .components()
             .any(|part| matches!(part.as_os_str().to_str(), Some("calls" | "events")));
@@ -263,6 +330,21 @@ impl Storage for Shared {
             checkpoint,
             anchor: path.starts_with("/anchor"),
         }))
+    }
+
+    fn space(&self, _: &Path) -> io::Result<Option<Space>> {
+        let world = self.0.lock();
+        let space = |capacity: usize| Space {
+            total: capacity as u64,
+            free: capacity.saturating_sub(world.used()) as u64,
+        };
+        Ok(world.capacity.map(space))
+    }
+
+    fn length(&self, path: &Path) -> io::Result<u64> {
+        let world = self.0.lock();
+        let file = *world.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(world.files[file].now.len() as u64)
     }
 
     fn create_private(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
@@ -301,8 +383,47 @@ impl Storage for Shared {
         if refused.is_some_and(|end| to.to_string_lossy().ends_with(end)) {
             return Err(io::Error::other("input/output error"));
         }
+        let holds_files = |world: &World| {
+            let mut below = world.names.keys().filter(|path| path.starts_with(from));
+            below.any(|path| path != from)
+        };
+        if world.folders.remove(from) || holds_files(&world) {
+            world.folders.insert(to.to_owned());
+            swap(&mut world.names, from, to);
+            world.moved.push((from.to_owned(), to.to_owned()));
+            return Ok(());
+        }
         let file = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         world.names.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        let mut world = self.0.change()?;
+        if world.names.keys().any(|path| path.starts_with(folder)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        world.folders.remove(folder);
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut world = self.0.change()?;
+        let file = *world.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        if world.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        world.names.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn exchange(&self, one: &Path, other: &Path) -> io::Result<()> {
+        let mut world = self.0.change()?;
+        if world.faults.no_exchange {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        swap(&mut world.names, one, other);
+        world.moved.push((one.to_owned(), other.to_owned()));
         Ok(())
     }
 
@@ -328,8 +449,13 @@ impl Storage for Shared {
         let World {
             names,
             durable_names,
+            moved,
             ..
         } = &mut *world;
+        // A file system writes such steps down in order, and the sync of one folder makes those before it durable.
+        for (one, other) in moved.drain(..) {
+            swap(durable_names, &one, &other);
+        }
         durable_names.retain(|path, _| path.parent() != Some(folder));
         let here = names
             .iter()
@@ -358,6 +484,9 @@ impl StorageFile for Open {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut world = self.storage.change()?;
         let faults = world.faults;
+        if faults.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let bytes = if self.journal && faults.short_write {
             &bytes[..bytes.len() / 2]
         } else {
@@ -365,6 +494,12 @@ impl StorageFile for Open {
         };
         if (self.journal && faults.write) || (self.anchor && faults.anchor_write) {
             return Err(io::Error::other("no space left"));
+        }
+        let end = offset as usize + bytes.len();
+        let growth = end.saturating_sub(world.files[self.file].now.len());
+        let capacity = world.capacity;
+        if growth > 0 && capacity.is_some_and(|capacity| world.used() + growth > capacity) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let contents = &mut world.files[self.file];
         put(&mut contents.now, offset as usize, bytes);

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use weir_recorder::{
-    Call, CallRow, CallRows, Commit, Disk, Finish, Log, Outcome, Permit, RecordError,
-    RecordOptions, RecordReader, Recorder, Recovered, Storage, Unrecorded, Verdict, VerifyOptions,
-    VerifyingKey, calls_schema, verify_on,
+    Answer, Approval, Call, CallRow, CallRows, Commit, Disk, Finish, Log, Outcome, PENDING, Permit,
+    RecordError, RecordOptions, RecordReader, Recorder, Recovered, Storage, Unrecorded, Verdict,
+    VerifyOptions, VerifyingKey, calls_schema, verify_files_on, verify_on,
 };
 
 use crate::memory::{Memory, Shared};
@@ -23,8 +23,11 @@ pub fn options(path: impl AsRef<Path>) -> RecordOptions {
         node: Some("n1".into()),
         seal_age: Duration::from_hours(1),
         journal_ahead_bytes: 4096,
+        journal_room_bytes: 4096,
+        reserve_bytes: 4096,
         commit_wait_max: Duration::from_secs(5),
         retry_pause: Duration::from_millis(2),
+        tidy_grace: Duration::ZERO,
         signing_key: Some(path.as_ref().join("signing.key")),
         ..RecordOptions::new(path.as_ref())
     }
@@ -67,6 +70,42 @@ pub fn denied(number: i64) -> Call<String> {
     }
 }
 
+/// One that waits for a person.
+pub fn held(number: i64) -> Call<String> {
+    Call {
+        verdict: Verdict::Deny,
+        reason: Some(PENDING.into()),
+        rule: Some("/tools/vm_stop/approve_if/always".into()),
+        approval: Some(Approval {
+            asked_at: NOON,
+            ..Approval::default()
+        }),
+        ..call(number)
+    }
+}
+
+/// Yes or no.
+pub fn answer(approves: bool) -> Answer<String> {
+    let text = |text: &str| Some(text.to_owned());
+    if approves {
+        return Answer {
+            verdict: Verdict::Allow,
+            reason: text("approved"),
+            by: text("anna"),
+            answer: text("approved: ticket 4711"),
+            ..Answer::default()
+        };
+    }
+    Answer {
+        verdict: Verdict::Deny,
+        reason: text("approval_denied"),
+        message: text("A person said no."),
+        by: text("anna"),
+        answer: text("denied"),
+        given_back: true,
+    }
+}
+
 pub fn decide(log: &mut Log, now: i64, call: &Call<String>) -> Commit {
     let stamp = log.stamp(now);
     log.decide(stamp, call)
@@ -75,6 +114,23 @@ pub fn decide(log: &mut Log, now: i64, call: &Call<String>) -> Commit {
 /// Decides and waits.
 pub fn record(log: &mut Log, now: i64, call: &Call<String>) -> Result<Option<Permit>, Unrecorded> {
     decide(log, now, call).wait_blocking()
+}
+
+/// Waits until decisions are taken again; the refused ones that the log then names.
+pub fn healed(log: &mut Log) -> Vec<i64> {
+    healed_within(log, Duration::from_secs(20)).expect("never heals")
+}
+
+/// As [`healed`]; none if that takes longer.
+pub fn healed_within(log: &mut Log, bound: Duration) -> Option<Vec<i64>> {
+    let begun = Instant::now();
+    loop {
+        match log.ready() {
+            Ok(void) => return Some(void.map(|void| void.seqs).unwrap_or_default()),
+            Err(_) if begun.elapsed() > bound => return None,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
 }
 
 /// Decides, waits, ends well, and gives the call's place.
@@ -106,6 +162,8 @@ pub fn assert_clean(storage: &Arc<Memory>, key: &VerifyingKey) {
     };
     let verified = verify_on(&*shared(storage), Path::new("/record"), &options).unwrap();
     assert_eq!(verified.findings, [], "{verified}");
+    let files = verify_files_on(&*shared(storage), Path::new("/record"), &options).unwrap();
+    assert_eq!(files.findings, [], "{verified}");
 }
 
 /// `seq` of every row, as read.
@@ -138,6 +196,12 @@ pub fn texts_of(batch: &RecordBatch, column: &str) -> Vec<Option<String>> {
     (0..column.len())
         .map(|i| column.is_valid(i).then(|| column.value(i).to_owned()))
         .collect()
+}
+
+/// One column of numbers.
+pub fn numbers_of(batch: &RecordBatch, column: &str) -> Vec<i64> {
+    let column = batch.column_by_name(column).unwrap();
+    column.as_primitive::<Int64Type>().values().to_vec()
 }
 
 /// Every row with every column.

@@ -55,7 +55,7 @@ fn seq_after(rows: &[Row]) -> u64 {
     rows.iter().map(last).max().map_or(0, |seq| seq as u64 + 1)
 }
 
-type Row = (i64, i64, Call<String>, Option<(i64, i64, Finish<String>)>);
+pub type Row = (i64, i64, Call<String>, Option<(i64, i64, Finish<String>)>);
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -192,7 +192,7 @@ fn any_finish() -> impl Strategy<Value = Finish<String>> {
 }
 
 /// The rows of a batch; those without an end must have this outcome.
-fn rows(batch: &RecordBatch, without_end: Option<&str>) -> Vec<Row> {
+pub fn rows(batch: &RecordBatch, without_end: Option<&str>) -> Vec<Row> {
     (0..batch.num_rows())
         .map(|i| row(&Cells { batch, i }, without_end))
         .collect()

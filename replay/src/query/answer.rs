@@ -113,6 +113,25 @@ impl Answer {
         csv
     }
 
+    /// A table of Markdown. Hidden characters are written out, and what Markdown would read is escaped.
+    pub fn markdown(&self) -> String {
+        let names: Vec<String> = self.names().map(marked).collect();
+        let rules = self.schema.fields().iter().map(|field| {
+            if cell::is_number(field.data_type()) {
+                "---:".to_owned()
+            } else {
+                "---".to_owned()
+            }
+        });
+        let mut page = String::new();
+        push_cells(&names, &mut page);
+        push_cells(&rules.collect::<Vec<_>>(), &mut page);
+        for row in self.texts(|text| marked(&text), "") {
+            push_cells(&row, &mut page);
+        }
+        page
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
         self.schema
             .fields()
@@ -168,6 +187,29 @@ fn push_row(cells: &[String], widths: &[usize], numbers: &[bool], page: &mut Str
 fn push_line(fields: &[String], csv: &mut String) {
     csv.push_str(&fields.join(","));
     csv.push_str("\r\n");
+}
+
+fn push_cells(cells: &[String], page: &mut String) {
+    page.push_str("| ");
+    page.push_str(&cells.join(" | "));
+    page.push_str(" |\n");
+}
+
+/// Text that Markdown shows as it stands.
+fn marked(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in shown(text).chars() {
+        match c {
+            '<' => safe.push_str("&lt;"),
+            '&' => safe.push_str("&amp;"),
+            '\\' | '|' | '`' | '*' | '_' | '[' | ']' | '~' | '!' | '#' => {
+                safe.push('\\');
+                safe.push(c);
+            }
+            c => safe.push(c),
+        }
+    }
+    safe
 }
 
 fn field(text: &str) -> String {
@@ -228,6 +270,19 @@ mod tests {
             "[\n{\"call_id\":\"07070707-0707-0707-0707-070707070707\",\"text\":\"a\\\"b\",\"n\":9007199254740993}\n]\n"
         );
         assert_eq!(answer(&[]).json(), "[]\n");
+    }
+
+    #[test]
+    fn markdown_is_shown_and_not_read() {
+        let page = answer(&["a|b", "<img src=x>", "![x](http://y)", "vm_stop"]).markdown();
+        let lines: Vec<&str> = page.lines().collect();
+        assert_eq!(lines.first(), Some(&"| call\\_id | text | n |"));
+        assert_eq!(lines.get(1), Some(&"| --- | --- | ---: |"));
+        assert!(
+            page.contains(r"| a\|b |") && page.contains("| &lt;img src=x> |"),
+            "{page}"
+        );
+        assert!(page.contains(r"| \!\[x\](http://y) |"), "{page}");
     }
 
     #[test]

@@ -1,31 +1,65 @@
 //! Functions that speak of the record's own forms.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray as _, FixedSizeBinaryBuilder, StringBuilder};
-use arrow::datatypes::DataType;
+use arrow::array::{
+    Array, ArrayRef, AsArray as _, FixedSizeBinaryBuilder, ListBuilder, StringBuilder,
+};
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::scalar::ScalarValue;
-use weir_policy::Value;
+use hashbrown::HashMap;
 
+use super::json::{NoPlace, Place, as_json, as_text, keys, shape};
+use super::operators::JsonOperators;
 use crate::report::uuid_text;
 
 const ID: DataType = DataType::FixedSizeBinary(16);
 
+/// `->` and `->>` as functions, under the names that DuckDB has for them.
+pub(super) fn operators() -> JsonOperators {
+    let texts = || vec![DataType::Utf8, DataType::Utf8];
+    JsonOperators {
+        json: Arc::new(text("json_extract", texts(), json_extract)),
+        text: Arc::new(text("json_extract_string", texts(), json_extract_string)),
+    }
+}
+
+/// A function that gives text.
+fn text(
+    name: &str,
+    arguments: Vec<DataType>,
+    function: fn(&[ArrayRef]) -> Result<ArrayRef>,
+) -> ScalarUDF {
+    create_udf(
+        name,
+        arguments,
+        DataType::Utf8,
+        Volatility::Immutable,
+        by_row(function),
+    )
+}
+
 /// Every function that a session adds to those of DataFusion.
 pub(super) fn all() -> Vec<ScalarUDF> {
-    let text = |name, arguments, function: fn(&[ArrayRef]) -> Result<ArrayRef>| {
-        create_udf(
-            name,
-            arguments,
-            DataType::Utf8,
-            Volatility::Immutable,
-            by_row(function),
-        )
-    };
+    let JsonOperators {
+        json: value,
+        text: value_text,
+    } = operators();
     vec![
+        Arc::unwrap_or_clone(value),
+        Arc::unwrap_or_clone(value_text),
         text("json", vec![DataType::Utf8, DataType::Utf8], json),
+        create_udf(
+            "json_keys",
+            vec![DataType::Utf8],
+            DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
+            Volatility::Immutable,
+            by_row(json_keys),
+        ),
+        text("json_shape", vec![DataType::Utf8], json_shape),
         text("uuid", vec![ID], uuid),
         text("hex", vec![ID], hex_digits),
         create_udf(
@@ -63,51 +97,112 @@ fn json(arrays: &[ArrayRef]) -> Result<ArrayRef> {
     let [text, pointer] = arrays else {
         return Err(arity("json"));
     };
-    let (text, pointer) = (text.as_string::<i32>(), pointer.as_string::<i32>());
-    let mut answer = StringBuilder::new();
-    for (text, pointer) in text.iter().zip(pointer.iter()) {
-        match (text, pointer) {
-            (Some(text), Some(pointer)) => answer.append_option(value_at(text, pointer)?),
-            _ => answer.append_null(),
+    at_place("json", text, pointer, str::parse, as_text)
+}
+
+/// `json_extract(text, path)`, and `->`
+fn json_extract(arrays: &[ArrayRef]) -> Result<ArrayRef> {
+    let [text, path] = arrays else {
+        return Err(arity("json_extract"));
+    };
+    at_place("->", text, path, Place::of_operand, as_json)
+}
+
+/// `json_extract_string(text, path)`, and `->>`
+fn json_extract_string(arrays: &[ArrayRef]) -> Result<ArrayRef> {
+    let [text, path] = arrays else {
+        return Err(arity("json_extract_string"));
+    };
+    at_place("->>", text, path, Place::of_operand, as_text)
+}
+
+/// The value in each text at the place beside it, in one of its shapes. The place is nearly always a
+/// constant, and read once.
+fn at_place(
+    name: &str,
+    texts: &ArrayRef,
+    places: &ArrayRef,
+    read: fn(&str) -> std::result::Result<Place, NoPlace>,
+    shape: fn(&str) -> Option<Cow<'_, str>>,
+) -> Result<ArrayRef> {
+    let (texts, places) = (texts.as_string::<i32>(), places.as_string::<i32>());
+    let mut answer = StringBuilder::with_capacity(texts.len(), texts.len() * 4);
+    let mut last: Option<(&str, Place)> = None;
+    let mut known = Known::default();
+    for (text, place) in texts.iter().zip(places.iter()) {
+        let (Some(text), Some(place)) = (text, place) else {
+            answer.append_null();
+            continue;
+        };
+        if last.as_ref().is_none_or(|(of, _)| *of != place) {
+            let read = read(place)
+                .map_err(|wrong| DataFusionError::Execution(format!("{name}: {wrong}")))?;
+            last = Some((place, read));
+            known = Known::default();
         }
+        let found = known.of(text, || {
+            let found = last.as_ref().and_then(|(_, place)| place.find(text));
+            found.and_then(shape)
+        });
+        answer.append_option(found.as_deref());
     }
     Ok(Arc::new(answer.finish()))
 }
 
-/// The value at `pointer` in JSON `text`: a string as it reads, anything else as JSON; nothing for
-/// null, for what is not there, and for text that is not JSON.
-fn value_at(text: &str, pointer: &str) -> Result<Option<String>> {
-    if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err(DataFusionError::Execution(format!(
-            "json: `{pointer}` is not a JSON pointer: it starts with `/`, as in '/id'"
-        )));
-    }
-    let Ok(root) = Value::parse(text) else {
-        return Ok(None);
+/// `json_keys(text)`
+fn json_keys(arrays: &[ArrayRef]) -> Result<ArrayRef> {
+    let [text] = arrays else {
+        return Err(arity("json_keys"));
     };
-    let mut value = &root;
-    for step in pointer.split('/').skip(1) {
-        let step = step.replace("~1", "/").replace("~0", "~");
-        let next = match value {
-            Value::Object(object) => object.get(&step),
-            Value::Array(elements) => step
-                .parse::<usize>()
-                .ok()
-                .and_then(|place| elements.get(place)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        };
-        match next {
-            Some(next) => value = next,
-            None => return Ok(None),
+    let mut answer = ListBuilder::new(StringBuilder::new());
+    let mut known = Known::default();
+    for text in text.as_string::<i32>() {
+        let keys = text.and_then(|text| known.of(text, || keys(text)));
+        for key in keys.iter().flatten() {
+            answer.values().append_value(key);
+        }
+        answer.append(keys.is_some());
+    }
+    Ok(Arc::new(answer.finish()))
+}
+
+/// `json_shape(text)`
+fn json_shape(arrays: &[ArrayRef]) -> Result<ArrayRef> {
+    let [text] = arrays else {
+        return Err(arity("json_shape"));
+    };
+    let mut answer = StringBuilder::new();
+    let mut known = Known::default();
+    for text in text.as_string::<i32>() {
+        answer.append_option(text.and_then(|text| known.of(text, || shape(text))));
+    }
+    Ok(Arc::new(answer.finish()))
+}
+
+/// What texts gave before: agents repeat themselves, and finding a text again is cheaper than reading it.
+struct Known<'t, T> {
+    found: HashMap<&'t str, Option<T>>,
+    asked: usize,
+}
+
+impl<T> Default for Known<'_, T> {
+    fn default() -> Self {
+        Self {
+            found: HashMap::new(),
+            asked: 0,
         }
     }
-    Ok(match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone().into_owned()),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Some(value.to_json())
+}
+
+impl<'t, T: Clone> Known<'t, T> {
+    /// What `read` gives for this text. Where texts turn out to be new each time, they are no longer kept.
+    fn of(&mut self, text: &'t str, read: impl FnOnce() -> Option<T>) -> Option<T> {
+        self.asked += 1;
+        if self.asked > 512 && self.found.len() * 2 > self.asked {
+            return read();
         }
-    })
+        self.found.entry(text).or_insert_with(read).clone()
+    }
 }
 
 /// `uuid(call_id)`
@@ -160,29 +255,4 @@ fn call_id(arrays: &[ArrayRef]) -> Result<ArrayRef> {
 
 fn arity(name: &str) -> DataFusionError {
     DataFusionError::Execution(format!("{name}: wrong number of arguments"))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::value_at;
-
-    #[test]
-    fn pointers_walk_objects_and_arrays() {
-        let text = r#"{"a/b":{"c":[1,"two",null]},"n":9007199254740993}"#;
-        assert_eq!(value_at(text, "/a~1b/c/1").unwrap().as_deref(), Some("two"));
-        assert_eq!(
-            value_at(text, "/n").unwrap().as_deref(),
-            Some("9007199254740993")
-        );
-        assert_eq!(
-            value_at(text, "/a~1b/c").unwrap().as_deref(),
-            Some(r#"[1,"two",null]"#)
-        );
-        assert_eq!(value_at(text, "/a~1b/c/2").unwrap(), None);
-        assert_eq!(value_at(text, "/missing/0").unwrap(), None);
-        assert_eq!(value_at("not json", "/a").unwrap(), None);
-        assert!(value_at(text, "id").is_err());
-    }
 }

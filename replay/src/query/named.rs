@@ -1,8 +1,17 @@
 //! Questions that analysts ask again and again, by name.
+//!
+//! Each is a file of SQL in `named/`, with `:name` where a parameter goes. Two words stand for the
+//! conditions that most questions share: `:within` for those set by `grant`, `tool`, `from` and `to`,
+//! and `:among` for the same without the times. What nobody set is no condition, and costs nothing.
 
-use std::fmt::Write as _;
+mod page;
+mod parameter;
+mod questions;
 
-use crate::options::parse_time;
+use questions::QUESTIONS;
+
+pub use page::questions_page;
+pub use parameter::Parameter;
 
 /// A question with a name: what it asks, what can be set, and the SQL it stands for.
 #[derive(Debug, Clone, Copy)]
@@ -11,31 +20,11 @@ pub struct Named {
     pub name: &'static str,
     /// The question in words.
     pub question: &'static str,
+    /// What counts and what does not; may be empty.
+    pub note: &'static str,
     /// What can be set, each with a default.
     pub parameters: &'static [Parameter],
     sql: &'static str,
-}
-
-/// Something of a named question that can be set: `--param seconds=10`.
-#[derive(Debug, Clone, Copy)]
-pub struct Parameter {
-    /// Its name.
-    pub name: &'static str,
-    /// What it says.
-    pub what: &'static str,
-    /// Its value where none is given.
-    pub default: &'static str,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// A whole number from 1.
-    Number,
-    /// Any text, put in as an SQL string.
-    Text,
-    /// A moment or a day; empty for no bound.
-    Time,
 }
 
 /// A name, a parameter or a value that no named question has.
@@ -81,147 +70,6 @@ fn list(known: &[&str]) -> String {
         .join(", ")
 }
 
-const FROM: Parameter = Parameter {
-    name: "from",
-    what: "decided at this time or later",
-    default: "",
-    kind: Kind::Time,
-};
-const TO: Parameter = Parameter {
-    name: "to",
-    what: "decided before this time",
-    default: "",
-    kind: Kind::Time,
-};
-const GRANT: Parameter = Parameter {
-    name: "grant",
-    what: "only this grant (`%` for any run)",
-    default: "%",
-    kind: Kind::Text,
-};
-const TOOL: Parameter = Parameter {
-    name: "tool",
-    what: "only tools like this (`%` for any run)",
-    default: "%",
-    kind: Kind::Text,
-};
-const LIMIT: Parameter = Parameter {
-    name: "limit",
-    what: "at most so many rows",
-    default: "50",
-    kind: Kind::Number,
-};
-
-const QUESTIONS: [Named; 7] = [
-    Named {
-        name: "burst",
-        question: "Which grant called one tool how often within a minute?",
-        parameters: &[
-            Parameter {
-                name: "seconds",
-                what: "length of the span",
-                default: "60",
-                kind: Kind::Number,
-            },
-            Parameter {
-                name: "least",
-                what: "calls that make a burst",
-                default: "10",
-                kind: Kind::Number,
-            },
-            GRANT,
-            TOOL,
-            FROM,
-            TO,
-            LIMIT,
-        ],
-        sql: include_str!("named/burst.sql"),
-    },
-    Named {
-        name: "denied",
-        question: "What was denied, by which rule, and when?",
-        parameters: &[GRANT, TOOL, FROM, TO, LIMIT],
-        sql: include_str!("named/denied.sql"),
-    },
-    Named {
-        name: "intent",
-        question: "Which calls were let through without an outcome on record?",
-        parameters: &[GRANT, TOOL, FROM, TO, LIMIT],
-        sql: include_str!("named/intent.sql"),
-    },
-    Named {
-        name: "judged",
-        question: "Which policy judged each call of a tool at one target?",
-        parameters: &[
-            Parameter {
-                name: "pointer",
-                what: "where the target stands in the arguments",
-                default: "/id",
-                kind: Kind::Text,
-            },
-            Parameter {
-                name: "target",
-                what: "only this target (`%` for any run)",
-                default: "%",
-                kind: Kind::Text,
-            },
-            GRANT,
-            TOOL,
-            FROM,
-            TO,
-            LIMIT,
-        ],
-        sql: include_str!("named/judged.sql"),
-    },
-    Named {
-        name: "session",
-        question: "What happened in one session, call by call?",
-        parameters: &[
-            Parameter {
-                name: "session",
-                what: "the session (`%` for any run)",
-                default: "%",
-                kind: Kind::Text,
-            },
-            GRANT,
-            FROM,
-            TO,
-            Parameter {
-                default: "500",
-                ..LIMIT
-            },
-        ],
-        sql: include_str!("named/session.sql"),
-    },
-    Named {
-        name: "stops",
-        question: "Who stopped what, how many of the stops were forced, and what share is that?",
-        parameters: &[
-            Parameter {
-                default: "%stop",
-                ..TOOL
-            },
-            Parameter {
-                name: "pointer",
-                what: "where the force stands in the arguments",
-                default: "/force",
-                kind: Kind::Text,
-            },
-            GRANT,
-            FROM,
-            TO,
-            LIMIT,
-        ],
-        sql: include_str!("named/stops.sql"),
-    },
-    Named {
-        name: "talkers",
-        question: "Which grants call most, and how much of it is refused?",
-        parameters: &[GRANT, FROM, TO, LIMIT],
-        sql: include_str!("named/talkers.sql"),
-    },
-];
-
 /// Every named question, by name.
 pub fn named_all() -> &'static [Named] {
     &QUESTIONS
@@ -242,18 +90,12 @@ impl Named {
     /// The SQL with these parameters set; every value goes in as a number or a quoted string, never
     /// as SQL.
     pub fn sql(&self, set: &[(&str, &str)]) -> Result<String, UnknownName> {
-        if let Some((name, _)) = set
-            .iter()
-            .find(|(name, _)| !self.parameters.iter().any(|p| p.name == *name))
-        {
+        let known = |name: &str| self.parameters.iter().find(|known| known.name == name);
+        if let Some((name, _)) = set.iter().find(|(name, _)| known(name).is_none()) {
             return Err(UnknownName::Parameter {
                 question: self.name,
                 name: (*name).to_owned(),
-                known: self
-                    .parameters
-                    .iter()
-                    .map(|parameter| parameter.name)
-                    .collect(),
+                known: self.parameters.iter().map(|known| known.name).collect(),
             });
         }
         let mut sql = String::with_capacity(self.sql.len() + 64);
@@ -264,12 +106,16 @@ impl Named {
                 .find(|c: char| !c.is_ascii_alphabetic())
                 .unwrap_or(after.len());
             let (name, after) = after.split_at(end);
-            let known = self.parameters.iter().find(|known| known.name == name);
-            if let Some(parameter) = known {
-                sql.push_str(&self.literal(parameter, set)?);
-            } else {
-                sql.push(':');
-                sql.push_str(name);
+            match (name, known(name)) {
+                ("within", _) => sql.push_str(&self.conditions(set, &WITHIN)?),
+                ("among", _) => sql.push_str(&self.conditions(set, &AMONG)?),
+                (_, Some(parameter)) => {
+                    sql.push_str(&self.with(parameter, set, Parameter::literal)?);
+                }
+                (_, None) => {
+                    sql.push(':');
+                    sql.push_str(name);
+                }
             }
             rest = after;
         }
@@ -277,69 +123,43 @@ impl Named {
         Ok(sql)
     }
 
-    /// The last value given for `parameter`, or its default, as SQL.
-    fn literal(&self, parameter: &Parameter, set: &[(&str, &str)]) -> Result<String, UnknownName> {
-        let value = set
+    /// What those of these parameters that are set ask of a call, joined by `AND`.
+    fn conditions(&self, set: &[(&str, &str)], names: &[&str]) -> Result<String, UnknownName> {
+        let shared = self.parameters.iter().filter(|p| names.contains(&p.name));
+        let conditions = shared.map(|parameter| self.with(parameter, set, Parameter::condition));
+        let conditions: Vec<Option<String>> = conditions.collect::<Result<_, _>>()?;
+        let conditions: Vec<String> = conditions.into_iter().flatten().collect();
+        Ok(if conditions.is_empty() {
+            "true".to_owned()
+        } else {
+            conditions.join(" AND ")
+        })
+    }
+
+    /// What `read` makes of the last value given for `parameter`, or of its default.
+    fn with<T>(
+        &self,
+        parameter: &Parameter,
+        set: &[(&str, &str)],
+        read: fn(&Parameter, &str) -> Result<T, &'static str>,
+    ) -> Result<T, UnknownName> {
+        let given = set
             .iter()
             .rev()
             .find(|(name, _)| *name == parameter.name)
             .map_or(parameter.default, |(_, value)| *value);
-        parameter
-            .literal(value)
-            .map_err(|wanted| UnknownName::Value {
-                question: self.name,
-                parameter: parameter.name,
-                value: value.to_owned(),
-                wanted,
-            })
-    }
-
-    /// What `weir query --list --named NAME` shows: the question, its parameters, its SQL.
-    pub fn help(&self) -> String {
-        let mut page = format!("{}: {}\n\n", self.name, self.question);
-        for parameter in self.parameters {
-            let default = if parameter.default.is_empty() {
-                "no bound"
-            } else {
-                parameter.default
-            };
-            // Writing to a string cannot fail.
-            if writeln!(
-                page,
-                "  {:<9} {} [{default}]",
-                parameter.name, parameter.what
-            )
-            .is_err()
-            {
-                return page;
-            }
-        }
-        page.push('\n');
-        page.push_str(self.sql);
-        page
+        read(parameter, given).map_err(|wanted| UnknownName::Value {
+            question: self.name,
+            parameter: parameter.name,
+            value: given.to_owned(),
+            wanted,
+        })
     }
 }
 
-impl Parameter {
-    fn literal(&self, value: &str) -> Result<String, &'static str> {
-        match self.kind {
-            Kind::Number => match value.parse::<u32>() {
-                Ok(number) if number > 0 => Ok(number.to_string()),
-                _ => Err("a whole number from 1"),
-            },
-            Kind::Text => Ok(format!("'{}'", value.replace('\'', "''"))),
-            Kind::Time if value.is_empty() => Ok(if self.name == "to" {
-                i64::MAX
-            } else {
-                i64::MIN + 1
-            }
-            .to_string()),
-            Kind::Time => parse_time(value)
-                .map(|micros| micros.to_string())
-                .map_err(|_| "a time as `2026-11-22T06:00:00Z` or `2026-11-22`"),
-        }
-    }
-}
+/// The parameters behind `:within` and `:among`.
+const WITHIN: [&str; 4] = ["grant", "tool", "from", "to"];
+const AMONG: [&str; 2] = ["grant", "tool"];
 
 #[cfg(test)]
 mod tests {
@@ -347,23 +167,38 @@ mod tests {
 
     use super::{UnknownName, named, named_all};
 
+    /// What has to be set before there is a question at all.
+    fn required(question: &super::Named) -> Vec<(&'static str, &'static str)> {
+        let required = question.parameters.iter().filter(|p| p.is_required());
+        required.map(|parameter| (parameter.name, "x")).collect()
+    }
+
     #[test]
     fn every_parameter_stands_in_its_sql_and_nothing_is_left_unset() {
         for question in named_all() {
+            let within = question.sql.contains(":within");
+            let among = within || question.sql.contains(":among");
             for parameter in question.parameters {
+                let shared = match parameter.name {
+                    "grant" | "tool" => among,
+                    "from" | "to" => within,
+                    _ => false,
+                };
                 assert!(
-                    question.sql.contains(&format!(":{}", parameter.name)),
+                    shared || question.sql.contains(&format!(":{}", parameter.name)),
                     "{} {}",
                     question.name,
                     parameter.name
                 );
             }
-            assert!(
-                !question.sql(&[]).unwrap().contains(" :"),
-                "{}",
-                question.sql(&[]).unwrap()
-            );
+            let sql = question.sql(&required(question)).unwrap();
+            assert!(!sql.contains(" :") && !sql.contains("(:"), "{sql}");
         }
+    }
+
+    #[test]
+    fn questions_stand_in_the_order_of_their_names() {
+        assert!(named_all().is_sorted_by(|a, b| a.name < b.name));
     }
 
     #[test]
@@ -378,8 +213,23 @@ mod tests {
             .sql(&[("grant", ":tool"), ("tool", "' OR true --")])
             .unwrap();
         assert!(
-            sql.contains("LIKE ':tool'"),
+            sql.contains("grant = ':tool'"),
             "a value is not read for parameters: {sql}"
+        );
+    }
+
+    #[test]
+    fn only_what_is_set_is_a_condition_and_only_a_per_cent_sign_is_special() {
+        let burst = named("burst").unwrap();
+        let sql = burst.sql(&[]).unwrap();
+        assert!(sql.contains("AND true\n") && !sql.contains("LIKE"), "{sql}");
+        let sql = burst
+            .sql(&[("tool", "vm_%"), ("from", "2026-11-22")])
+            .unwrap();
+        assert!(sql.contains(r"tool LIKE 'vm\_%'"), "{sql}");
+        assert!(
+            sql.contains("decided_at >= '2026-11-22T00:00:00.000000Z'"),
+            "{sql}"
         );
     }
 
@@ -391,13 +241,15 @@ mod tests {
             burst.sql(&[("second", "1")]),
             Err(UnknownName::Parameter { .. })
         ));
-        assert!(matches!(
-            burst.sql(&[("seconds", "0")]),
-            Err(UnknownName::Value { .. })
-        ));
-        assert!(matches!(
-            burst.sql(&[("from", "soon")]),
-            Err(UnknownName::Value { .. })
-        ));
+        for (name, value) in [("seconds", "0"), ("from", "soon")] {
+            assert!(matches!(
+                burst.sql(&[(name, value)]),
+                Err(UnknownName::Value { .. })
+            ));
+        }
+        let hour = named("offhours").unwrap().sql(&[("opens", "25")]);
+        assert!(matches!(hour, Err(UnknownName::Value { .. })));
+        let missing = named("blocked").unwrap().sql(&[]).unwrap_err().to_string();
+        assert!(missing.contains("--param policy=FILE"), "{missing}");
     }
 }

@@ -22,18 +22,22 @@ use datafusion::object_store::ObjectStoreExt as _;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
-use weir_recorder::{RecordError, RecordReader, Segment, calls_schema, events_schema};
+use weir_recorder::{RecordError, RecordKeys, RecordReader, Segment, calls_schema, events_schema};
+
+use super::unlocking::Unlocking;
 
 /// The table `calls`: sealed segments read with pruning, and the journal's rows from memory. Each
 /// row is there exactly once, also while a segment is sealed at that moment.
 pub(super) struct Calls {
     record: PathBuf,
+    keys: RecordKeys,
 }
 
 impl Calls {
-    pub(super) fn of(record: &Path) -> Self {
+    pub(super) fn of(record: &Path, keys: &RecordKeys) -> Self {
         Self {
             record: record.to_owned(),
+            keys: keys.clone(),
         }
     }
 }
@@ -64,7 +68,9 @@ impl TableProvider for Calls {
         let (segments, live) = one_moment(&self.record).map_err(external)?;
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !segments.is_empty() {
-            parts.push(sealed(state, &segments, projection).await?);
+            let paths = segments.iter().map(|segment| &*segment.path);
+            let files = files(state, calls_schema(), paths, &self.keys, projection);
+            parts.push(files.await?);
         }
         if live.num_rows() > 0 || parts.is_empty() {
             parts.push(in_memory(live, projection)?);
@@ -133,21 +139,23 @@ impl TableProvider for Events {
     }
 }
 
-/// Sealed segments: one file a group, so that they are read side by side. Filters reach them
+/// Sealed files: one a group, so that they are read side by side. Filters reach them
 /// through the optimizer, which knows how to push them through the union.
-async fn sealed(
+pub(super) async fn files(
     state: &dyn Session,
-    segments: &[Segment],
+    schema: SchemaRef,
+    paths: impl ExactSizeIterator<Item = &Path>,
+    keys: &RecordKeys,
     projection: Option<&Vec<usize>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let url = ObjectStoreUrl::local_filesystem();
     let runtime = state.runtime_env();
     let store = runtime.object_store(&url)?;
-    let mut groups = Vec::with_capacity(segments.len());
-    for segment in segments {
+    let mut groups = Vec::with_capacity(paths.len());
+    for path in paths {
         let meta = store
-            .head(&StorePath::from_absolute_path(std::path::absolute(
-                &segment.path,
+            .head(&StorePath::from_absolute_path(std::fs::canonicalize(
+                path,
             )?)?)
             .await?;
         groups.push(FileGroup::new(vec![PartitionedFile::new_from_meta(meta)]));
@@ -156,11 +164,15 @@ async fn sealed(
     let footers = runtime.cache_manager.get_file_metadata_cache();
     let mut options = state.table_options().parquet.clone();
     options.global = state.config_options().execution.parquet.clone();
-    let source = ParquetSource::new(TableSchema::from(calls_schema()))
+    let wanted = match projection {
+        Some(places) => schema.project(places)?.fields,
+        None => schema.fields.clone(),
+    };
+    let files = CachedParquetFileReaderFactory::new(store, footers);
+    let files = Unlocking::new(files, keys.clone(), &wanted);
+    let source = ParquetSource::new(TableSchema::from(schema))
         .with_table_parquet_options(options)
-        .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
-            store, footers,
-        )));
+        .with_parquet_file_reader_factory(Arc::new(files));
     let scan = FileScanConfigBuilder::new(url, Arc::new(source))
         .with_file_groups(groups)
         .with_projection_indices(projection.cloned())?
@@ -168,7 +180,7 @@ async fn sealed(
     Ok(DataSourceExec::from_data_source(scan))
 }
 
-fn in_memory(
+pub(super) fn in_memory(
     batch: RecordBatch,
     projection: Option<&Vec<usize>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -180,6 +192,6 @@ fn in_memory(
     )?)
 }
 
-fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
+pub(super) fn external(error: impl std::error::Error + Send + Sync + 'static) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }

@@ -2,6 +2,7 @@
 
 use super::Report;
 use crate::Class;
+use crate::measure::grouped;
 
 /// How much a candidate may change before a replay fails.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -42,29 +43,45 @@ impl Report {
     /// What to tell the shell. An answer that cannot be trusted goes before one that says too
     /// little, and that before one that says too much: drift, coverage, budget.
     pub fn exit(&self, budget: &Budget) -> Exit {
-        let over = |count: u64, most: Option<u64>| most.is_some_and(|most| count > most);
-        let denied = self.classes.of(Class::NewlyDenied) + self.classes.of(Class::NewlyHeld);
-        if self.classes.of(Class::EngineDrift) > 0 {
-            Exit::Drift
-        } else if budget
-            .min_coverage
-            .is_some_and(|least| self.classes.coverage() < least)
-        {
-            Exit::LowCoverage
-        } else if over(denied, budget.max_newly_denied)
-            || over(
-                self.classes.of(Class::NewlyAllowed),
-                budget.max_newly_allowed,
-            )
-        {
-            Exit::OverBudget
-        } else {
-            Exit::Within
+        match self.failures(budget) {
+            [Some(_), ..] => Exit::Drift,
+            [None, Some(_), ..] => Exit::LowCoverage,
+            [None, None, None, None] => Exit::Within,
+            [None, None, ..] => Exit::OverBudget,
         }
     }
 
     /// [`Report::exit`] as the number for the shell.
     pub fn exit_code(&self, budget: &Budget) -> u8 {
         self.exit(budget).code()
+    }
+
+    /// Why it is not [`Exit::Within`], a sentence each: for drift, coverage, calls newly denied or held, and calls newly allowed.
+    pub fn failures(&self, budget: &Budget) -> [Option<String>; 4] {
+        let drift = self.classes.of(Class::EngineDrift);
+        let coverage = self.classes.coverage();
+        let denied = self.classes.of(Class::NewlyDenied) + self.classes.of(Class::NewlyHeld);
+        let allowed = self.classes.of(Class::NewlyAllowed);
+        let over = |what: &str, count: u64, most: Option<u64>| {
+            let most = most.filter(|most| count > *most)?;
+            let (count, most) = (grouped(count), grouped(most));
+            Some(format!(
+                "{count} calls are newly {what}, and at most {most} may be"
+            ))
+        };
+        [
+            (drift > 0).then(|| {
+                let drift = grouped(drift);
+                format!("{drift} calls are decided otherwise now: a bug in Weir")
+            }),
+            budget
+                .min_coverage
+                .filter(|least| coverage < *least)
+                .map(|least| {
+                    format!("{coverage:.4} of the calls got a certain answer, less than {least}")
+                }),
+            over("denied or held", denied, budget.max_newly_denied),
+            over("allowed", allowed, budget.max_newly_allowed),
+        ]
     }
 }

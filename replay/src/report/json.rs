@@ -7,8 +7,8 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use super::{Candidate, Changes, Flip, Report};
-use crate::Classes;
 use crate::options::moment;
+use crate::{Classes, Verify};
 
 impl Report {
     /// The report as one JSON document (DESIGN 7), ending in a line feed.
@@ -25,7 +25,7 @@ struct Document<'a> {
     candidate: Option<Named<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     assigned: Vec<Assigned<'a>>,
-    record: Record,
+    record: Record<'a>,
     policies_in_force: usize,
     classes: &'a Classes,
     coverage: f64,
@@ -33,6 +33,8 @@ struct Document<'a> {
     by_rule: Vec<ByRule<'a>>,
     by_grant: Vec<ByGrant<'a>>,
     not_replayable: &'a BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    in_doubt: &'a BTreeMap<String, u64>,
     flips_outside: u64,
     flips: Vec<FlipLine<'a>>,
     drifts: Vec<DriftLine<'a>>,
@@ -55,7 +57,9 @@ impl<'a> Document<'a> {
                 calls: report.record.calls,
                 from: report.record.from.map(moment),
                 to: report.record.to.map(moment),
-                verified: report.record.verified,
+                verified: report.record.verified != Verify::Nothing,
+                verified_by: report.record.verified.as_str(),
+                complete_from: report.record.complete_from.map(moment),
             },
             policies_in_force: report.policies_in_force,
             classes: &report.classes,
@@ -85,6 +89,7 @@ impl<'a> Document<'a> {
                 })
                 .collect(),
             not_replayable: &report.not_replayable,
+            in_doubt: &report.in_doubt,
             flips_outside: report.flips_outside,
             flips: report.flips.iter().map(FlipLine::of).collect(),
             drifts: report
@@ -132,11 +137,14 @@ struct Assigned<'a> {
 }
 
 #[derive(Serialize)]
-struct Record {
+struct Record<'a> {
     calls: u64,
     from: Option<String>,
     to: Option<String>,
     verified: bool,
+    verified_by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_from: Option<String>,
 }
 
 impl Serialize for Classes {

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::words::{calls, changed, class, clock, short};
 use super::{Changes, Flip, Report};
 use crate::measure::{cut, grouped, left, right, share, width};
-use crate::options::moment;
-use crate::{Class, shown};
+use crate::shown;
 
 const COLUMNS: usize = 80;
 /// Runs of flips that [`Report::text`] lists.
@@ -35,66 +35,23 @@ impl Report {
     }
 
     fn head(&self, page: &mut Page) {
-        let candidates: Vec<String> = self
-            .candidate
-            .iter()
-            .map(|candidate| name_of(&candidate.path))
-            .chain(
-                self.assigned
-                    .iter()
-                    .map(|(grant, c)| format!("{}={}", shown(grant), name_of(&c.path))),
-            )
-            .collect();
-        let under = if candidates.is_empty() {
-            "its own policies".to_owned()
-        } else {
-            candidates.join(", ")
-        };
-        page.line(&format!(
-            "REPLAY  {} under {under}",
-            calls(self.record.calls)
-        ));
-        if let (Some(from), Some(to)) = (self.record.from, self.record.to) {
-            let policies = match self.policies_in_force {
-                1 => "1 policy in force".to_owned(),
-                count => format!("{count} policies in force"),
-            };
-            page.line(&format!(
-                "        {} to {} UTC, {policies}",
-                second(from),
-                second(to)
-            ));
+        page.line(&format!("REPLAY  {}", self.subject()));
+        let facts = [
+            self.extent(),
+            self.completeness(),
+            Some(self.verified().to_owned()),
+        ];
+        for fact in facts.into_iter().flatten() {
+            page.line(&format!("        {fact}"));
         }
         page.blank();
-        for line in self.headline().lines() {
-            page.line(line);
-        }
-    }
-
-    /// The answer in one sentence.
-    fn headline(&self) -> String {
-        if self.record.calls == 0 {
-            return "No call in this range: nothing to judge.".into();
-        }
-        let flips: Vec<String> = [
-            (Class::NewlyDenied, "denied"),
-            (Class::NewlyHeld, "held for a person"),
-            (Class::NewlyAllowed, "allowed"),
-        ]
-        .into_iter()
-        .filter(|(class, _)| self.classes.of(*class) > 0)
-        .map(|(class, word)| format!("{} newly {word}", grouped(self.classes.of(class))))
-        .collect();
-        if flips.is_empty() {
-            "No call would have gone another way.".into()
+        let sentence = self.sentence();
+        if width(&sentence) <= COLUMNS {
+            page.line(&sentence);
         } else {
-            let (calls, flips) = (calls(self.classes.flips()), flips.join(", "));
-            let line = format!("{calls} would have gone another way: {flips}.");
-            if width(&line) <= COLUMNS {
-                line
-            } else {
-                format!("{calls} would have gone another way:\n{flips}.")
-            }
+            let (answer, flips) = self.answer();
+            page.line(&format!("{answer}:"));
+            page.line(&format!("{}.", flips.join(", ")));
         }
     }
 
@@ -104,11 +61,11 @@ impl Report {
             return;
         }
         page.blank();
-        for (class, count) in self.classes.iter().filter(|(_, count)| *count > 0) {
+        for (of, count) in self.classes.iter().filter(|(_, count)| *count > 0) {
             let bar = (count * 34).div_ceil(total) as usize;
             page.line(&format!(
                 "  {} {} {}  {}",
-                left(&class.as_str().replace('_', " "), 20),
+                left(&class(of), 20),
                 right(&grouped(count), 11),
                 right(&share(count, total), 8),
                 "█".repeat(bar)
@@ -145,10 +102,13 @@ impl Report {
     }
 
     fn trouble(&self, page: &mut Page) {
-        if !self.not_replayable.is_empty() {
+        for (title, reasons) in self.uncertain() {
+            if reasons.is_empty() {
+                continue;
+            }
             page.blank();
-            page.line("Not replayable");
-            for (reason, count) in &self.not_replayable {
+            page.line(title);
+            for (reason, count) in reasons {
                 page.line(&format!(
                     "  {} {}",
                     right(&grouped(*count), 11),
@@ -221,17 +181,15 @@ impl Page {
     }
 
     /// One table: rows with flips, most flips first; then how many had none.
-    fn changes(&mut self, what: &str, rows: &BTreeMap<String, Changes>, calls: bool) {
-        let mut changed: Vec<(&String, &Changes)> =
-            rows.iter().filter(|(_, c)| c.flips() > 0).collect();
-        changed.sort_by_key(|(_, changes)| std::cmp::Reverse(changes.flips()));
+    fn changes(&mut self, what: &str, rows: &BTreeMap<String, Changes>, with_calls: bool) {
+        let (changed, unchanged) = changed(rows);
         if changed.is_empty() {
             return;
         }
-        let name = if calls { 42 } else { 51 };
+        let name = if with_calls { 42 } else { 51 };
         self.blank();
         let mut head = format!("By {}", left(what, name - 1));
-        for column in calls
+        for column in with_calls
             .then_some("calls")
             .into_iter()
             .chain(["denied", "held", "allowed"])
@@ -241,7 +199,7 @@ impl Page {
         self.line(&head);
         for (row, changes) in changed.iter().take(ROWS_LISTED) {
             let mut line = format!("  {}", left(&shown(row), name));
-            for count in calls.then_some(changes.calls).into_iter().chain([
+            for count in with_calls.then_some(changes.calls).into_iter().chain([
                 changes.newly_denied,
                 changes.newly_held,
                 changes.newly_allowed,
@@ -256,7 +214,6 @@ impl Page {
             self.line(&line);
         }
         let unlisted = changed.len().saturating_sub(ROWS_LISTED);
-        let unchanged = rows.len() - changed.len();
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         if unlisted > 0 {
             self.line(&format!(
@@ -285,14 +242,10 @@ impl Page {
             shown(&first.tool),
             shown(arguments)
         ));
-        let rule = if first.would_rule.is_empty() {
-            format!("{} no longer denies", shown(&first.was_rule))
-        } else {
-            shown(&first.would_rule).into_owned()
-        };
         self.line(&format!(
-            "      {} {rule}",
-            first.class.as_str().replace('_', " ")
+            "      {} {}",
+            class(first.class),
+            shown(&first.by())
         ));
         if !first.would_message.is_empty() {
             self.line(&format!("      “{}”", shown(&first.would_message)));
@@ -310,33 +263,4 @@ impl Page {
             )),
         }
     }
-}
-
-/// The last part of a path: what a person calls the file.
-fn name_of(path: &str) -> String {
-    shown(path.rsplit('/').next().unwrap_or(path)).into_owned()
-}
-
-/// `1 call`, `1,234 calls`
-fn calls(count: u64) -> String {
-    format!(
-        "{} {}",
-        grouped(count),
-        if count == 1 { "call" } else { "calls" }
-    )
-}
-
-/// `2026-11-22 06:00:00`
-fn second(micros: i64) -> String {
-    short(micros).chars().take(19).collect()
-}
-
-/// `2026-11-22 06:00:00.123`
-fn short(micros: i64) -> String {
-    moment(micros).replace('T', " ").chars().take(23).collect()
-}
-
-/// `06:00:00.123`
-fn clock(micros: i64) -> String {
-    moment(micros).chars().skip(11).take(12).collect()
 }

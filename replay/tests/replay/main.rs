@@ -10,7 +10,12 @@
     reason = "tests"
 )]
 
+mod formats;
 mod oracle;
 mod query;
+mod questions;
+mod redacted;
 mod report;
+mod sql;
 mod support;
+mod what_if;

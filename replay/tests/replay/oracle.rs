@@ -1,6 +1,8 @@
 //! Replay against the oracle, on records with every kind of limit, scope and end.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,11 +11,11 @@ use crate::support::{Asked, Dice, Record, SIX, Scribe};
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Int32Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use weir_policy::{Policy, Resolver, ResolverSpec};
-use weir_replay::{Class, Flips, ReplayOptions, State, replay};
+use weir_policy::{Policy, Reason, Resolver, ResolverSpec};
+use weir_replay::{Class, Flips, ReplayOptions, Report, State, replay};
 
 /// Fixed windows, every scope, rules that read arguments.
-const LIMITS: &str = r#"{"version":"1","default":"allow","hide":["vm_delete"],
+pub(crate) const LIMITS: &str = r#"{"version":"1","default":"allow","hide":["vm_delete"],
  "all_tools":{"limits":[{"counter":"all","window":"minute","max":90,"scope":"server"}]},
  "tools":{
   "vm_stop":{"require":[{"conditions":[{"path":"args.id","op":"type","value":"integer"}],"on_deny":"id must be a number."}],
@@ -24,7 +26,7 @@ const LIMITS: &str = r#"{"version":"1","default":"allow","hide":["vm_delete"],
   "pay":{"limits":[{"counter":"spent","window":"hour","max":500,"increment_from":"args.amount"}]}}}"#;
 
 /// Sliding windows, `per`, default deny, nothing in it but what is listed.
-const SLIDING: &str = r#"{"version":"1","default":"deny",
+pub(crate) const SLIDING: &str = r#"{"version":"1","default":"deny",
  "tools":{
   "vm_stop":{"limits":[{"counter":"each","window":30,"sliding":true,"max":2,"per":["args.id"]},
                        {"counter":"vm_stop_rate","window":"minute","max":5}]},
@@ -34,13 +36,13 @@ const SLIDING: &str = r#"{"version":"1","default":"deny",
   "pay":{"limits":[{"counter":"spent","window":600,"sliding":true,"max":300,"increment_from":"args.amount","per":["args.account"]}]}}}"#;
 
 /// No rule in it reads arguments.
-const NAMES: &str = r#"{"version":"1","default":"deny",
+pub(crate) const NAMES: &str = r#"{"version":"1","default":"deny",
  "tools":{"vm_*":{"limits":[{"counter":"vms","window":"minute","max":12,"scope":"node"}]},
           "service_stop":{"limits":[{"counter":"stops","window":10,"sliding":true,"max":1}]},
           "service_start":{},"pay":{"action":"deny","reason":"No money."}}}"#;
 
 /// A person would be asked.
-const APPROVE: &str = r#"{"version":"1","default":"allow",
+pub(crate) const APPROVE: &str = r#"{"version":"1","default":"allow",
  "tools":{"vm_stop":{"action":"approve","rate_limit":{"max":3,"window":60}},
           "service_stop":{"approve_if":[{"conditions":[{"path":"args.service","op":"eq","value":"ssh"}]}]}}}"#;
 
@@ -54,10 +56,10 @@ const CLIENTS: &str = r#"{"version":"1","default":"allow",
  "tools":{"vm_start":{"require":[{"conditions":[{"path":"client.name","op":"eq","value":"test"}]}]},
           "pay":{"deny_if":[{"conditions":[{"path":"client.version","op":"eq","value":"1"}]}]}}}"#;
 
-const ALL: [&str; 4] = [LIMITS, SLIDING, NAMES, APPROVE];
+pub(crate) const ALL: [&str; 4] = [LIMITS, SLIDING, NAMES, APPROVE];
 
 /// A story of `calls` calls by three grants on two servers, with returns, dispatch and reloads.
-fn story(seed: u64, calls: usize, seal_rows: usize) -> Record {
+pub(crate) fn story(seed: u64, calls: usize, seal_rows: usize) -> Record {
     story_under(&ALL, Some(6), seed, calls, seal_rows)
 }
 
@@ -82,6 +84,7 @@ fn story_under(
     let mut in_force = [0, 1, 2].map(|grant| grant % policies.len());
     let mut at = SIX - 90_000_000;
     let mut open: Vec<i64> = Vec::new();
+    let mut held: Vec<i64> = Vec::new();
     for _ in 0..calls {
         at += dice.below(900_000) as i64;
         if dice.one_in(150) {
@@ -133,9 +136,27 @@ fn story_under(
             arguments,
         };
         let policy = (!dice.one_in(80)).then(|| &*policies[in_force[grant]]);
+        scribe.askable = !dice.one_in(5);
         let (seq, passed) = scribe.call(at, policy, asked);
         if passed {
             open.push(seq);
+        } else if scribe.is_held(seq) {
+            held.push(seq);
+        }
+        while held.len() > 3 || (!held.is_empty() && dice.one_in(3)) {
+            let answered = held.swap_remove(dice.below(held.len() as u64) as usize);
+            at += dice.below(9_000_000) as i64;
+            match dice.below(8) {
+                0..4 => {
+                    scribe.answer(at, answered, None);
+                    open.push(answered);
+                }
+                4 => scribe.answer(at, answered, Some(Reason::ApprovalDenied)),
+                5 => scribe.answer(at, answered, Some(Reason::ApprovalTimeout)),
+                6 => scribe.answer(at, answered, Some(Reason::ApprovalWithdrawn)),
+                // Nobody ever answers: the proxy went away.
+                _ => {}
+            }
         }
         while open.len() > 6 || (!open.is_empty() && dice.one_in(2)) {
             let ended = open.swap_remove(dice.below(open.len() as u64) as usize);
@@ -160,7 +181,7 @@ fn story_under(
 }
 
 /// The classes in an `--out` file.
-fn written(path: &Path) -> BTreeMap<(String, i64), Said> {
+pub(crate) fn written(path: &Path) -> BTreeMap<(String, i64), Said> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(path).unwrap())
         .unwrap()
         .build()
@@ -208,7 +229,22 @@ fn written(path: &Path) -> BTreeMap<(String, i64), Said> {
     said
 }
 
+/// As many threads, and as many partitions.
+const CUTS: [(usize, usize); 3] = [(1, 1), (2, 2), (3, 16)];
+
 fn check(record: &Record, candidate: Option<&str>, grant: Option<&str>, state: State) {
+    for cut in CUTS {
+        check_cut(record, candidate, grant, state, cut);
+    }
+}
+
+fn check_cut(
+    record: &Record,
+    candidate: Option<&str>,
+    grant: Option<&str>,
+    state: State,
+    (threads, partitions): (usize, usize),
+) {
     let out = record.folder().join("out.parquet");
     let options = ReplayOptions {
         grant: None,
@@ -224,6 +260,8 @@ fn check(record: &Record, candidate: Option<&str>, grant: Option<&str>, state: S
             None
         },
         state,
+        threads: NonZeroUsize::new(threads),
+        partitions: NonZeroUsize::new(partitions),
         out: Some(out.clone()),
         ..record.own()
     };
@@ -330,4 +368,136 @@ fn the_answer_does_not_depend_on_how_the_record_is_cut() {
         .collect();
     assert!(reports[0].0.flips() > 100);
     assert!(reports.iter().all(|report| *report == reports[0]));
+}
+
+/// The report and every row of a replay on so many threads, in so many partitions.
+fn cut(
+    options: &ReplayOptions,
+    out: &Path,
+    (threads, partitions): (usize, usize),
+) -> (Report, BTreeMap<(String, i64), Said>) {
+    let options = ReplayOptions {
+        record: options.record.clone(),
+        candidate: options.candidate.clone(),
+        from: options.from,
+        to: options.to,
+        state: options.state,
+        flips: options.flips,
+        threads: NonZeroUsize::new(threads),
+        partitions: NonZeroUsize::new(partitions),
+        ..ReplayOptions::default()
+    };
+    let report = replay(&options).unwrap();
+    let with_rows = ReplayOptions {
+        out: Some(out.to_owned()),
+        ..options
+    };
+    // Noting every row changes nothing.
+    assert_eq!(replay(&with_rows).unwrap(), report);
+    (report, written(out))
+}
+
+#[test]
+fn the_answer_is_the_same_for_every_number_of_threads_partitions_and_files() {
+    let from = SIX + 60_000_000;
+    for (seed, seal_rows) in [(40, 64), (41, 300), (42, 131_072)] {
+        let record = story(seed, 1500, seal_rows);
+        let out = record.folder().join("out.parquet");
+        for candidate in [LIMITS, SLIDING, NAMES, APPROVE, GRANTS] {
+            for (state, from) in [
+                (State::Counterfactual, None),
+                (State::Recorded, None),
+                (State::Counterfactual, Some(from)),
+            ] {
+                let options = ReplayOptions {
+                    state,
+                    from,
+                    flips: Flips::First(20),
+                    ..record.options(candidate)
+                };
+                let one = cut(&options, &out, (1, 1));
+                for others in [(1, 2), (2, 2), (2, 16), (16, 16)] {
+                    assert_eq!(cut(&options, &out, others), one, "{others:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Limits by grant alone: the scope that most records are divided by.
+const GRANTS: &str = r#"{"version":"1","default":"allow",
+ "tools":{"vm_*":{"limits":[{"counter":"vms","window":"minute","max":4}]},
+          "pay":{"deny_if":[{"conditions":[{"path":"args.amount","op":"gt","value":80}]}]},
+          "service_stop":{"limits":[{"counter":"stops","window":30,"sliding":true,"max":1,"per":["args.service"]}]}}}"#;
+
+#[test]
+fn every_answer_by_grants_alone_is_the_oracles() {
+    for seed in 50..53 {
+        let record = story_under(&[GRANTS], Some(5), seed, 1500, 200);
+        check(&record, Some(GRANTS), None, State::Counterfactual);
+        check(&record, None, None, State::Counterfactual);
+        let record = story_under(&[NAMES, GRANTS], Some(5), seed, 1500, 131_072);
+        check(&record, Some(GRANTS), None, State::Counterfactual);
+        check(&record, Some(GRANTS), None, State::Recorded);
+    }
+}
+
+/// Adds what another node recorded.
+fn join(record: &Record, other: &Record) {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let from = entry.unwrap().path();
+            let to = to.join(from.file_name().unwrap());
+            if from.is_dir() {
+                copy(&from, &to);
+            } else {
+                fs::copy(from, to).unwrap();
+            }
+        }
+    }
+    for folder in ["calls", "policies", "resolvers"] {
+        copy(&other.path().join(folder), &record.path().join(folder));
+    }
+}
+
+#[test]
+fn several_nodes_in_one_record_count_by_themselves() {
+    let record = story(60, 900, 150);
+    join(&record, &story(61, 900, 131_072));
+    join(&record, &story(62, 300, 64));
+    for candidate in ALL {
+        check(&record, Some(candidate), None, State::Counterfactual);
+    }
+    check(&record, None, None, State::Counterfactual);
+    let out = record.folder().join("out.parquet");
+    let options = record.options(SLIDING);
+    let one = cut(&options, &out, (1, 1));
+    assert_eq!(cut(&options, &out, (2, 16)), one);
+    assert!(one.0.record.calls >= 2100);
+}
+
+#[test]
+fn a_file_that_somebody_copied_counts_once() {
+    let record = story(63, 1200, 200);
+    let options = record.options(LIMITS);
+    let before = replay(&options).unwrap();
+    let day = fs::read_dir(record.path().join("calls")).unwrap().next();
+    let day = day.unwrap().unwrap().path();
+    let mut files: Vec<_> = fs::read_dir(&day)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let file = files.remove(1);
+    let name = file.file_name().unwrap().to_str().unwrap();
+    // The same rows under a name that claims a little more.
+    let (rest, last) = name
+        .strip_suffix(".parquet")
+        .unwrap()
+        .rsplit_once('-')
+        .unwrap();
+    let last: i64 = last.parse().unwrap();
+    fs::copy(&file, day.join(format!("{rest}-{:012}.parquet", last + 1))).unwrap();
+    assert_eq!(replay(&options).unwrap(), before);
 }

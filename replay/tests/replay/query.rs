@@ -2,12 +2,13 @@
 
 use crate::support::{Asked, Record, SECOND, SIX, Scribe};
 use serde_json::{Value, json};
-use weir_replay::query::{QueryError, answer, named, named_all, session};
+use weir_recorder::RecordKeys;
+use weir_replay::query::{QueryError, answer, session};
 
-const POLICY: &str = r#"{"version":"1","default":"allow","hide":["vm_delete"],"tools":{"vm_stop":{
+pub const POLICY: &str = r#"{"version":"1","default":"allow","hide":["vm_delete"],"tools":{"vm_stop":{
   "deny_if":[{"conditions":[{"path":"args.force","op":"eq","value":true}],"on_deny":"Forced."}]}}}"#;
 
-fn story() -> Record {
+pub fn story() -> Record {
     let mut scribe = Scribe::sealing_every(8);
     let policy = scribe.policy(POLICY);
     let stop = Asked::tool("vm_stop", r#"{"id":7}"#);
@@ -43,23 +44,19 @@ fn story() -> Record {
     scribe.close()
 }
 
-async fn rows(record: &Record, sql: &str) -> Vec<Value> {
-    let context = session(&record.path()).unwrap();
+pub async fn rows(record: &Record, sql: &str) -> Vec<Value> {
+    let context = session(&record.path(), &RecordKeys::default()).unwrap();
     let answer = answer(&context, sql)
         .await
         .unwrap_or_else(|error| panic!("{error}\n{sql}"));
     serde_json::from_str(&answer.json()).unwrap()
 }
 
-async fn ask(record: &Record, name: &str, set: &[(&str, &str)]) -> Vec<Value> {
-    rows(record, &named(name).unwrap().sql(set).unwrap()).await
-}
-
 #[tokio::test]
 async fn sealed_and_live_rows_are_one_table_and_each_is_there_once() {
     let mut scribe = Scribe::new();
     let policy = scribe.policy(POLICY);
-    let context = session(&scribe.path()).unwrap();
+    let context = session(&scribe.path(), &RecordKeys::default()).unwrap();
     let count = "SELECT count(*) AS n, count(DISTINCT seq) AS places FROM calls";
     for round in 1..=3 {
         for turn in 0..10 {
@@ -126,7 +123,7 @@ async fn filters_and_columns_are_pushed_into_the_files() {
 #[tokio::test]
 async fn nothing_can_be_changed() {
     let record = story();
-    let context = session(&record.path()).unwrap();
+    let context = session(&record.path(), &RecordKeys::default()).unwrap();
     let target = record.folder().join("stolen.parquet");
     for sql in [
         "CREATE TABLE t AS SELECT 1".to_owned(),
@@ -159,7 +156,7 @@ async fn nothing_can_be_changed() {
 #[tokio::test]
 async fn a_mistake_is_one_clear_message() {
     let record = story();
-    let context = session(&record.path()).unwrap();
+    let context = session(&record.path(), &RecordKeys::default()).unwrap();
     let error = answer(&context, "SELECT tol FROM calls")
         .await
         .err()
@@ -167,114 +164,9 @@ async fn a_mistake_is_one_clear_message() {
         .to_string();
     assert!(error.contains("tol") && error.contains("tool"), "{error}");
     assert!(
-        session(record.folder()).is_err(),
+        session(record.folder(), &RecordKeys::default()).is_err(),
         "a folder that is no record"
     );
-}
-
-#[tokio::test]
-async fn burst_finds_the_loop_and_not_the_slow_caller() {
-    let record = story();
-    let found = ask(&record, "burst", &[]).await;
-    assert_eq!(found.len(), 1);
-    assert_eq!(
-        (&found[0]["grant"], &found[0]["tool"], &found[0]["calls"]),
-        (&json!("ops-agent"), &json!("vm_stop"), &json!(12))
-    );
-    assert_eq!(
-        ask(&record, "burst", &[("seconds", "5")]).await.len(),
-        0,
-        "six within five seconds are no burst of ten"
-    );
-    assert_eq!(
-        ask(&record, "burst", &[("seconds", "5"), ("least", "6")]).await[0]["calls"],
-        6
-    );
-    assert!(
-        ask(&record, "burst", &[("from", "2026-11-22T06:05:00Z")])
-            .await
-            .is_empty()
-    );
-}
-
-#[tokio::test]
-async fn denied_names_the_rule() {
-    let found = ask(&story(), "denied", &[]).await;
-    let rules: Vec<&str> = found
-        .iter()
-        .map(|row| row["rule"].as_str().unwrap())
-        .collect();
-    assert_eq!(rules, ["(hidden)", "/tools/vm_stop/deny_if/args.force-eq"]);
-    assert_eq!(found[1]["message"], "Forced.");
-}
-
-#[tokio::test]
-async fn stops_gives_the_share_of_force() {
-    let found = ask(&story(), "stops", &[]).await;
-    assert_eq!(
-        found,
-        [
-            json!({"grant": "ops-agent", "tool": "vm_stop", "stops": 13, "forced": 1, "forced_percent": 7,
-                "forced_denied": 1, "denied": 1})
-        ]
-    );
-}
-
-#[tokio::test]
-async fn session_is_a_timeline() {
-    let found = ask(&story(), "session", &[("session", "s2")]).await;
-    let tools: Vec<&str> = found
-        .iter()
-        .map(|row| row["tool"].as_str().unwrap())
-        .collect();
-    assert_eq!(tools, ["vm_list", "vm_start"]);
-}
-
-#[tokio::test]
-async fn intent_finds_the_call_without_an_outcome() {
-    let found = ask(&story(), "intent", &[]).await;
-    assert_eq!(found.len(), 1);
-    assert_eq!(
-        (&found[0]["tool"], &found[0]["arguments"]),
-        (&json!("vm_start"), &json!(r#"{"id":8}"#))
-    );
-}
-
-#[tokio::test]
-async fn judged_tells_which_policy_judged_each_stop_of_one_target() {
-    let found = ask(&story(), "judged", &[("tool", "vm_stop"), ("target", "7")]).await;
-    assert_eq!(found.len(), 13);
-    assert!(
-        found
-            .iter()
-            .all(|row| row["policy_digest"] == crate::support::digest(POLICY))
-    );
-}
-
-#[tokio::test]
-async fn talkers_counts_calls_and_refusals() {
-    let found = ask(&story(), "talkers", &[]).await;
-    assert_eq!(
-        (&found[0]["grant"], &found[0]["calls"], &found[0]["denied"]),
-        (&json!("ops-agent"), &json!(14), &json!(2))
-    );
-    assert_eq!(
-        (&found[1]["grant"], &found[1]["calls"]),
-        (&json!("night-agent"), &json!(2))
-    );
-}
-
-#[tokio::test]
-async fn every_named_question_runs_on_an_empty_record() {
-    let record = Scribe::new().close();
-    for question in named_all() {
-        assert!(
-            ask(&record, question.name, &[]).await.is_empty(),
-            "{}",
-            question.name
-        );
-        assert!(question.help().contains(question.question));
-    }
 }
 
 #[tokio::test]
@@ -285,4 +177,43 @@ async fn events_can_be_asked_too() {
     )
     .await;
     assert!(found.iter().all(|row| row["n"].as_i64().unwrap() > 0));
+}
+
+#[tokio::test]
+async fn changes_is_what_calls_says_before_and_after_it_is_projected() {
+    let mut scribe = Scribe::sealing_every(8);
+    scribe.lie = Some(|call| {
+        let reads = call.wire_tool.as_deref() == Some("vm_list");
+        call.risk = Some(if reads { "read" } else { "destructive" }.into());
+    });
+    let policy = scribe.policy(POLICY);
+    let context = session(&scribe.path(), &RecordKeys::default()).unwrap();
+    let columns =
+        "tool, \"grant\", seq, node, decided_at, server, session, risk, verdict, rule, outcome";
+    let of = async |table: &str, only: &str| {
+        let sql = format!("SELECT {columns} FROM {table} {only} ORDER BY seq");
+        answer(&context, &sql).await.unwrap().json()
+    };
+    let changing = "WHERE risk IN ('write', 'execute', 'destructive', 'financial')";
+    for day in 0..3 {
+        for turn in 0..10 {
+            for tool in ["vm_stop", "vm_list", "vm_delete"] {
+                let at = SIX + day * 86_400 * SECOND + turn * SECOND;
+                let asked = Asked::tool(tool, r#"{"id":7}"#);
+                scribe.ended(at, Some(&policy), asked);
+            }
+        }
+        scribe.settle();
+        let calls = of("calls", changing).await;
+        assert!(
+            calls.contains("vm_stop") && !calls.contains("vm_list"),
+            "{calls}"
+        );
+        assert_eq!(of("changes", "").await, calls, "day {day}, not projected");
+        scribe.recorder().seal_now().unwrap();
+        scribe.recorder().compact(|_| ()).unwrap();
+        let projected = std::fs::read_dir(scribe.path().join("changes")).unwrap();
+        assert!(projected.count() > 0);
+        assert_eq!(of("changes", "").await, calls, "day {day}, projected");
+    }
 }

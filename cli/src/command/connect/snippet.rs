@@ -17,6 +17,8 @@ pub struct Connection {
     pub ca: Option<PathBuf>,
     /// Where the token lies, if `weir init` left it beside the configuration.
     pub token_file: Option<PathBuf>,
+    /// The arguments of `weir` that put it between this client and the server without `weir serve`.
+    pub wrap: Vec<String>,
 }
 
 /// What goes to stdout, and what the user is told beside it.
@@ -42,14 +44,18 @@ impl Connection {
             "args": ["-y", "mcp-remote", url, "--header", "Authorization:${WEIR_AUTHORIZATION}"],
             "env": environment
         });
+        let wrapped = json!({ "command": "weir", "args": self.wrap });
         let notes = format!(
             "{DIM}# Claude Code, once in a shell:{RESET}\n{exports}\
              {ACCENT}claude mcp add --transport http {server} {url} --header \"Authorization: Bearer $WEIR_TOKEN\"{RESET}\n\n\
              {DIM}# Claude Desktop speaks stdio only; in claude_desktop_config.json, under mcpServers:{RESET}\n\
              \"{server}\": {bridge}\n\n\
+             {DIM}# or without `weir serve`: Claude Desktop starts Weir, Weir the server, with a record of their own:{RESET}\n\
+             \"{server}\": {wrapped}\n\n\
              {DIM}# or for a project, .mcp.json (start `claude` with both variables set):{RESET}\n",
             exports = self.exports(),
             bridge = serde_json::to_string_pretty(&bridge)?,
+            wrapped = serde_json::to_string_pretty(&wrapped)?,
         );
         Ok((pretty(&file)?, notes))
     }
@@ -244,6 +250,7 @@ mod tests {
             url: "https://127.0.0.1:8443/nas/mcp".into(),
             ca: Some("/srv/ca.pem".into()),
             token_file: Some("/srv/ops.token".into()),
+            wrap: Vec::new(),
         };
         for (text, notes) in [connection.python(), connection.node()] {
             assert!(

@@ -70,6 +70,15 @@ impl Files<'_> {
             Some(profile) => format!("profile = {}                      # its operations, their classes and parameters", quoted(profile)),
             None => "# profile = \"truenas\"                    # how calls of a known kind of server are read and checked".to_owned(),
         };
+        let redact = match self.profile {
+            // The keys of encrypted pools and datasets; elsewhere `key` is no secret.
+            Some("truenas") => {
+                "redact_keys = [\"key\", \"monpwd\"]          # besides the usual names of secrets"
+            }
+            Some(_) | None => {
+                "# redact = [\"/params/pin\"]               # further values that are never written down"
+            }
+        };
         format!(
             r#"# Weir's configuration; `docs/config.md` explains every key. Paths are relative to this file.
 
@@ -83,20 +92,25 @@ address = "127.0.0.1:8443"
 path = "record"
 durability = "sync"                       # a decision is on disk before its call is forwarded
 seal = {{ rows = 131072, age = "60s" }}     # when rows move from the journal into Parquet
+# redact_keys = ["*_pin"]                 # values under such keys are never written down; passwords, tokens and the like never are
 
 [admin]
-address = "127.0.0.1:9443"                # /healthz and /metrics, on loopback only
+address = "127.0.0.1:9443"                # /healthz, /metrics and /approvals, on loopback only
+# approvers = [{{ name = "anna", token = {{ sha256 = "…" }} }}]   # who answers where a policy asks a person
 
 [[server]]
 name = "{server}"                          # served at https://127.0.0.1:8443/{server}/mcp
 {upstream}
 {profile}
+{redact}
+# audit = {{ "*" = "request", "user_*" = "metadata" }}   # how much of which tool's calls is written down
 
 [[grant]]                                 # one caller's leave to use one server
 name = "{grant}"
 server = "{server}"
 token = {{ sha256 = "{token_sha256}" }}
 policy = "policies/{grant}.json"          # check it with `weir policy check`
+# shadow = ["policies/candidate.json"]    # judged alongside and recorded, never enforced
 "#,
             upstream = self.upstream_lines(),
         )

@@ -23,7 +23,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Opens connections for the pool; what fails or hangs here has not seen a byte of the message.
 #[derive(Debug, Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     https: HttpsConnector<HttpConnector>,
     connect_timeout: Duration,
 }
@@ -49,7 +49,7 @@ impl ConnectTimeout {
 
 impl Connector {
     /// A connector that trusts `ca` instead of the platform, if given; the error is one line for the operator.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         url: &Uri,
         ca: Option<&Path>,
         connect_timeout: Duration,

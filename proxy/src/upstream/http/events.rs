@@ -8,7 +8,6 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,11 +20,11 @@ const KEPT: Duration = Duration::from_mins(5);
 /// The events of `body`; between two of them no more than `patience`, if given. Holds `place` until it is dropped.
 ///
 /// What stands after the last complete event is left out, as a client would.
-pub(super) fn of(
+pub(in crate::upstream) fn of(
     body: Incoming,
     event_bytes_max: usize,
     patience: Option<Duration>,
-    place: OwnedSemaphorePermit,
+    place: impl Send + 'static,
 ) -> BoxStream<'static, Result<Event, StreamFault>> {
     let reading = Reading {
         body,
@@ -58,14 +57,14 @@ pub(super) fn kept(
     .boxed()
 }
 
-struct Reading {
+struct Reading<P> {
     body: Incoming,
     splitter: Splitter,
     patience: Option<Duration>,
-    _place: OwnedSemaphorePermit,
+    _place: P,
 }
 
-impl Reading {
+impl<P> Reading<P> {
     async fn next(&mut self) -> Result<Option<Event>, StreamFault> {
         loop {
             let event = self.splitter.next_event().map_err(|fault| StreamFault {

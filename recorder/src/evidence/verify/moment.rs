@@ -1,10 +1,10 @@
 //! One moment of a record, as files: what is sealed, and the leaves of what the journal holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::reader::ChunkReader;
 use sha2::{Digest, Sha256};
 
 use super::super::growth::Hasher;
@@ -12,7 +12,7 @@ use super::super::merkle::Hash;
 use crate::entry::Head;
 use crate::index::{Index, JournalBytes};
 use crate::layout::{Layout, Table};
-use crate::{RecordError, Segment, Storage, segments};
+use crate::{Event, EventKind, RecordError, Segment, Storage, segments};
 
 /// A record at one moment.
 #[derive(Debug, Default)]
@@ -30,6 +30,29 @@ pub(crate) struct NodeMoment {
     segments: Vec<SealedSegment>,
     /// The leaf of every entry in the journal.
     pub(crate) journal: HashMap<i64, Hash>,
+    /// Removals that the journal tells of.
+    pub(crate) removals: Vec<Removed>,
+}
+
+/// An event that tells of calls that were removed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Removed {
+    /// Its place in the log.
+    pub(crate) seq: i64,
+    pub(crate) at: i64,
+    /// Digest of what is left of them.
+    pub(crate) digest: String,
+}
+
+impl Removed {
+    /// What an event says, if it tells of that.
+    pub(crate) fn of(seq: i64, at: i64, event: &Event<&str>) -> Option<Self> {
+        let digest = event
+            .digest
+            .filter(|_| event.kind == EventKind::Retention)?;
+        let digest = digest.to_owned();
+        Some(Self { seq, at, digest })
+    }
 }
 
 /// A sealed file.
@@ -66,6 +89,14 @@ impl Moment {
         }
     }
 
+    /// Adds leaves as if the journal held their entries.
+    pub(crate) fn add(&mut self, unsealed: &BTreeMap<String, BTreeMap<i64, Hash>>) {
+        for (node, leaves) in unsealed {
+            let journal = &mut self.nodes.entry(node.clone()).or_default().journal;
+            journal.extend(leaves);
+        }
+    }
+
     fn attempt(storage: &dyn Storage, layout: &Layout) -> Result<Option<Self>, RecordError> {
         let journals = layout.journals();
         let names = || {
@@ -76,13 +107,12 @@ impl Moment {
         let before = names()?;
         let files = JournalBytes::read_all(storage, layout)?;
         let mut moment = Self::default();
-        for table in [Table::Calls, Table::Events] {
+        for table in Table::OF_THE_LOG {
             moment.strangers.extend(strangers(storage, layout, table)?);
             for name in segments::list(storage, layout, table, None..=None)? {
-                let source = storage
-                    .open(&name.path)
+                let bytes = storage
+                    .length(&name.path)
                     .map_err(RecordError::io("open", &name.path))?;
-                let bytes = Length::len(&source);
                 moment.bytes += bytes;
                 let node = moment.nodes.entry(name.node.clone()).or_default();
                 node.segments.push(SealedSegment {
@@ -99,7 +129,12 @@ impl Moment {
                 continue;
             };
             let index = Index::of(of_node.iter().map(|(_, file)| (file, None)))?;
-            let journal = &mut moment.nodes.entry(node.clone()).or_default().journal;
+            let of_node = moment.nodes.entry(node.clone()).or_default();
+            index.each_event(&HashSet::new(), |seq, at, event| {
+                of_node.removals.extend(Removed::of(seq, at, event));
+                Ok(())
+            })?;
+            let journal = &mut of_node.journal;
             let mut hasher = Hasher::default();
             index.each_entry(i64::MIN, |payload, ends| {
                 if let Some(leaf) = hasher.hash(payload, index.voided(), ends) {

@@ -28,7 +28,9 @@ use super::super::note::Note;
 use super::super::proof::verify_inclusion;
 use super::super::row::CallColumns;
 use super::{VerifyOptions, examine};
-use crate::{Disk, RecordError, RecordReader, VerifyingKey, calls_schema};
+use crate::keys::listed;
+use crate::reader::snapshot::undisturbed;
+use crate::{Disk, RecordError, RecordKeys, RecordReader, VerifyingKey, calls_schema};
 
 /// Version of the format.
 const FORMAT: &str = "weir.proof/1";
@@ -70,6 +72,9 @@ pub enum ProofError {
     /// The call is too new.
     #[error("no checkpoint covers the call yet")]
     NotCovered,
+    /// A path to the root leads past calls that are encrypted.
+    #[error("the roots cannot be computed: {0}")]
+    Closed(String),
     /// It proves nothing.
     #[error("the proof does not hold: {0}")]
     DoesNotHold(&'static str),
@@ -83,11 +88,15 @@ pub fn prove(
 ) -> Result<CallProof, ProofError> {
     let record = record.as_ref();
     let name = hex::encode(call_id);
-    let (node, leaves) = leaves_of(record, call_id)?.ok_or(ProofError::NoCall(name.clone()))?;
+    let (node, leaves) = undisturbed(|| leaves_of(record, call_id, &options.record_keys))?
+        .ok_or(ProofError::NoCall(name.clone()))?;
     let places = leaves.iter().map(|(index, _)| *index).collect();
     let wanted = BTreeMap::from([(node.clone(), places)]);
-    let (_, mut examined) = examine(&Disk, record, options, &wanted)?;
+    let (_, mut examined) = undisturbed(|| examine(&Disk, record, options, &wanted))?;
     let examined = examined.remove(&node).ok_or(ProofError::NotCovered)?;
+    if !examined.closed.is_empty() {
+        return Err(ProofError::Closed(listed(&examined.closed)));
+    }
     let checkpoint = examined.note.ok_or(ProofError::NotCovered)?;
     let mut entries = Vec::new();
     for (index, leaf) in leaves {
@@ -173,8 +182,9 @@ pub fn verify_proof(proof: &CallProof, keys: &[VerifyingKey]) -> Result<u64, Pro
 fn leaves_of(
     record: &Path,
     call_id: [u8; 16],
+    keys: &RecordKeys,
 ) -> Result<Option<(String, Vec<(i64, Vec<u8>)>)>, RecordError> {
-    let reader = RecordReader::open(record)?;
+    let reader = RecordReader::open(record)?.with_keys(keys.clone());
     let mut found = None;
     for batch in reader.calls(&["call_id", "seq", "decided_at"])? {
         let batch = batch?;
@@ -210,10 +220,8 @@ fn leaves_of(
                 let finished = leaf.finished(seq, (*place, *at), finish);
                 leaves.push((*place, finished.to_vec()));
             }
-            if let Some(approval) = &facts.call.approval
-                && let Some(place) = approval.answer_seq
-            {
-                leaves.push((place, leaf.answered(seq, approval).to_vec()));
+            if let Some(answered) = &facts.answered {
+                leaves.push((answered.seq, leaf.answered(seq, answered).to_vec()));
             }
             return Ok(Some((facts.node.to_owned(), leaves)));
         }

@@ -1,6 +1,6 @@
 //! Which checkpoints of one log are believed, and what they say of its tree.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::super::checkpoint::Checkpoint;
 use super::super::merkle::Hash;
@@ -40,8 +40,8 @@ impl<'n> Trust<'n> {
     ) -> Self {
         let origin = origin(node);
         let before: Vec<_> = before.collect();
-        let known: HashSet<_> = before.iter().map(|found| &found.path).collect();
-        let after: Vec<_> = after.filter(|found| !known.contains(&found.path)).collect();
+        let known: HashSet<_> = before.iter().map(|found| &found.name).collect();
+        let after: Vec<_> = after.filter(|found| !known.contains(&found.name)).collect();
         let anchored: Vec<_> = anchored.collect();
         let everywhere = before.iter().chain(&after).chain(&anchored);
         let mut trust = Self {
@@ -64,7 +64,7 @@ impl<'n> Trust<'n> {
                 Ok((signed, false)) => trust.strangers.push(signed),
                 Err(why) => trust.findings.push(Finding {
                     state: State::Altered,
-                    text: format!("the checkpoint `{}`: {why}", found.path.display()),
+                    text: format!("the checkpoint `{}`: {why}", found.name),
                 }),
             }
         }
@@ -105,6 +105,14 @@ impl<'n> Trust<'n> {
         all.map(|(_, checkpoint)| checkpoint.size()).collect()
     }
 
+    /// How many entries are signed, also since the record was looked at.
+    pub(super) fn reached(&self) -> u64 {
+        let own = self.required.iter().chain(&self.later);
+        own.map(|(_, checkpoint)| checkpoint.size())
+            .max()
+            .unwrap_or(0)
+    }
+
     /// How many entries there must be.
     pub(super) fn required(&self) -> u64 {
         self.newest_required().map_or(0, Checkpoint::size)
@@ -136,6 +144,19 @@ impl<'n> Trust<'n> {
         self.files.contains(digest)
     }
 
+    /// Every checkpoint that is believed, also those that only an anchor has.
+    pub(super) fn believed(&self) -> impl Iterator<Item = &'n Checkpoint> + '_ {
+        let own = self.required.iter().chain(&self.later);
+        own.chain(&self.anchored).map(|(_, checkpoint)| *checkpoint)
+    }
+
+    /// How many entries the newest checkpoint speaks of that the record has, and the newest that an anchor has.
+    pub(super) fn newest_sizes(&self) -> (u64, Option<u64>) {
+        let newest = |signed: &[Signed<'_>]| signed.last().map(|(_, c)| c.size());
+        let own = newest(&self.required).max(newest(&self.later));
+        (own.unwrap_or(0), newest(&self.anchored))
+    }
+
     /// What does not agree.
     pub(super) fn compare(&self, arranged: &Arranged) -> Vec<Finding> {
         let mut findings = Vec::new();
@@ -146,6 +167,9 @@ impl<'n> Trust<'n> {
             let size = signed.1.size();
             if holds(signed, arranged) {
                 good = size;
+                continue;
+            }
+            if arranged.is_blurred(size) || arranged.is_unread(size) {
                 continue;
             }
             own_fault = Some(size);
@@ -172,8 +196,30 @@ impl<'n> Trust<'n> {
                 find(State::Altered, what);
             }
         }
+        self.compare_unread(arranged, &mut find);
         self.compare_anchor(arranged, own_fault, &mut find);
         findings
+    }
+
+    /// Of sizes whose roots were not computed, the checkpoints are held against each other.
+    fn compare_unread(&self, arranged: &Arranged, find: &mut impl FnMut(State, String)) {
+        let believed = self.required.iter().chain(&self.later);
+        let mut roots: BTreeMap<u64, Hash> = BTreeMap::new();
+        for (_, checkpoint) in believed.chain(&self.anchored) {
+            let (size, root) = (checkpoint.size(), checkpoint.tree.root());
+            let known = *roots.entry(size).or_insert(root);
+            if known != root && arranged.is_unread(size) {
+                let what = format!("two checkpoints of {size} entries sign different ones");
+                find(State::Altered, what);
+            }
+        }
+    }
+
+    /// The root that the record's own checkpoint of this size signs.
+    pub(super) fn signed_root(&self, size: u64) -> Option<Hash> {
+        let mut own = self.required.iter().chain(&self.later);
+        let of_size = own.find(|(_, checkpoint)| checkpoint.size() == size);
+        of_size.map(|(_, checkpoint)| checkpoint.tree.root())
     }
 
     fn compare_anchor(
@@ -192,12 +238,14 @@ impl<'n> Trust<'n> {
             let (note, checkpoint) = signed;
             let size = checkpoint.size();
             let lasting = !checkpoint.segments.is_empty() || checkpoint.next_key.is_some();
-            if holds(signed, arranged) {
+            if holds(signed, arranged) || arranged.is_unread(size) {
                 if lasting && !own.contains(*note) {
                     let what =
                         format!("the checkpoint of {size} entries that the anchor has is gone");
                     find(State::Missing, what);
                 }
+            } else if arranged.is_blurred(size) {
+                // What came after is compared, and covers it.
             } else if size > arranged.reach {
                 let what = format!(
                     "the anchor has seen {size} entries, the record has {}",
@@ -218,12 +266,11 @@ impl<'n> Trust<'n> {
                 return;
             }
         }
-        let newest = |signed: &[Signed<'_>]| signed.last().map_or(0, |(_, c)| c.size());
-        let own = newest(&self.required).max(newest(&self.later));
-        if newest(&self.anchored) > own {
+        if let (own, Some(anchored)) = self.newest_sizes()
+            && anchored > own
+        {
             let what = format!(
-                "the anchor has a checkpoint of {} entries, the record's newest is of {own}",
-                newest(&self.anchored)
+                "the anchor has a checkpoint of {anchored} entries, the record's newest is of {own}"
             );
             find(State::Missing, what);
         }

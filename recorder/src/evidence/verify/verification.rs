@@ -41,6 +41,25 @@ pub struct LogVerification {
     pub unsigned: u64,
     /// How many entries the newest checkpoint covers that the anchor has and that holds; none without an anchor.
     pub anchored: Option<u64>,
+    /// Calls of which what is encrypted was not read, so that they are not held against the roots.
+    pub unread: u64,
+    /// What retention removed, as signed events tell.
+    pub removed: Vec<RemovedCalls>,
+}
+
+/// Calls of a day that retention removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemovedCalls {
+    /// The day, as `YYYY-MM-DD`.
+    pub day: String,
+    /// How many.
+    pub calls: u64,
+    /// How many long results went with them.
+    pub results: usize,
+    /// When.
+    pub at: Option<String>,
+    /// The place of the event that tells of it.
+    pub event: i64,
 }
 
 /// One thing that is wrong.
@@ -68,6 +87,8 @@ pub enum State {
     UnsignedTail = 5,
     /// Everything is as it was signed; nothing outside of the record says that this is all.
     NotAnchored = 6,
+    /// What could be checked is as it was signed; encrypted rows could not be read, for want of their key.
+    Unread = 7,
 }
 
 impl State {
@@ -83,8 +104,9 @@ impl State {
             Self::Missing => 1,
             Self::Truncated => 2,
             Self::UnsignedTail => 3,
-            Self::NotAnchored => 4,
-            Self::Valid => 5,
+            Self::Unread => 4,
+            Self::NotAnchored => 5,
+            Self::Valid => 6,
         }
     }
 }
@@ -98,7 +120,21 @@ impl fmt::Display for State {
             Self::Truncated => "truncated",
             Self::UnsignedTail => "unsigned tail",
             Self::NotAnchored => "valid, not anchored",
+            Self::Unread => "not all checked",
         })
+    }
+}
+
+impl Verification {
+    /// This, and what else was found: of a copy, what its storage says of it.
+    #[must_use]
+    pub fn with(mut self, findings: impl IntoIterator<Item = Finding>) -> Self {
+        self.findings.extend(findings);
+        self.findings.sort_by_key(|finding| finding.state.rank());
+        if let Some(worst) = self.findings.first() {
+            self.state = worst.state;
+        }
+        self
     }
 }
 
@@ -144,6 +180,24 @@ impl LogVerification {
                 None => writeln!(f, "later removal cannot be excluded")?,
             }
             writeln!(f, "  root {}", self.root)?;
+        }
+        for RemovedCalls {
+            day,
+            calls,
+            results,
+            at,
+            event,
+        } in &self.removed
+        {
+            let with = match results {
+                0 => String::new(),
+                results => format!(" and {results} long results"),
+            };
+            let at = at.as_deref().and_then(|at| at.get(..10)).unwrap_or("?");
+            writeln!(
+                f,
+                "  {calls} calls of {day}{with} removed by retention on {at}, by event at place {event}"
+            )?;
         }
         if self.unsigned > 0 {
             let unsigned = self.unsigned;

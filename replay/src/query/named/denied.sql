@@ -1,8 +1,7 @@
 SELECT rule, grant, tool, count(*) AS calls, min(decided_at) AS first, max(decided_at) AS last,
        max(message) AS message
 FROM calls
-WHERE verdict = 'deny' AND coalesce(tool, '') LIKE :tool AND coalesce(grant, '') LIKE :grant
-  AND CAST(decided_at AS BIGINT) >= :from AND CAST(decided_at AS BIGINT) < :to
+WHERE verdict = 'deny' AND :within
 GROUP BY rule, grant, tool
 ORDER BY calls DESC, rule, grant, tool
 LIMIT :limit

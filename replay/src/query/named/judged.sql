@@ -1,8 +1,8 @@
-SELECT decided_at, grant, tool, json(coalesce(effective_arguments, arguments), :pointer) AS target,
-       verdict, rule, policy_digest
-FROM calls
-WHERE tool LIKE :tool AND grant LIKE :grant
-  AND json(coalesce(effective_arguments, arguments), :pointer) LIKE :target
-  AND CAST(decided_at AS BIGINT) >= :from AND CAST(decided_at AS BIGINT) < :to
+SELECT decided_at, grant, tool, target, verdict, rule, policy_digest
+FROM (SELECT node, seq, decided_at, grant, tool, verdict, rule, policy_digest,
+             json(coalesce(effective_arguments, arguments), :pointer) AS target
+      FROM calls
+      WHERE tool IS NOT NULL AND grant IS NOT NULL AND :within)
+WHERE target LIKE :target
 ORDER BY decided_at, node, seq
 LIMIT :limit

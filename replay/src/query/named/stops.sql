@@ -6,8 +6,7 @@ FROM (SELECT grant, tool,
                   THEN 1 ELSE 0 END AS forced,
              CASE WHEN verdict = 'deny' THEN 1 ELSE 0 END AS denied
       FROM calls
-      WHERE tool LIKE :tool AND grant LIKE :grant
-        AND CAST(decided_at AS BIGINT) >= :from AND CAST(decided_at AS BIGINT) < :to)
+      WHERE tool IS NOT NULL AND grant IS NOT NULL AND :within)
 GROUP BY grant, tool
 ORDER BY stops DESC, grant, tool
 LIMIT :limit

@@ -3,8 +3,7 @@ SELECT grant, count(*) AS calls, sum(denied) AS denied, 100 * sum(denied) / coun
        min(decided_at) AS first, max(decided_at) AS last
 FROM (SELECT grant, session, tool, decided_at, CASE WHEN verdict = 'deny' THEN 1 ELSE 0 END AS denied
       FROM calls
-      WHERE coalesce(grant, '') LIKE :grant
-        AND CAST(decided_at AS BIGINT) >= :from AND CAST(decided_at AS BIGINT) < :to)
+      WHERE :within)
 GROUP BY grant
 ORDER BY calls DESC, grant
 LIMIT :limit

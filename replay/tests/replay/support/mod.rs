@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use weir_policy::{
-    Ask, AskKind, Context, Counters, Digest, ENGINE, Micros, Policy, Reservation, Resolver, Value,
-    Verdict, judge,
+    Ask, AskKind, Context, Counters, Decision, Digest, ENGINE, Micros, Policy, Reason, Redacted,
+    Redaction, Reservation, Resolver, Value, Verdict, evaluate,
 };
 use weir_recorder::{
-    Call, Disk, Durability, Finish, Log, Outcome, RecordOptions, Recorder, Unrecorded,
+    Answer, Approval, Call, Disk, Durability, Event, Finish, Log, Outcome, RecordOptions, Recorder,
+    Unrecorded,
 };
 use weir_replay::{PolicyFile, ReplayOptions};
 
@@ -56,10 +57,18 @@ pub struct Scribe {
     log: Log,
     counters: Counters,
     open: HashMap<i64, Option<Reservation>>,
+    /// Calls of which a person was asked, and what they took.
+    held: HashMap<i64, (Decision, Option<Reservation>)>,
+    /// Whether anybody can be asked.
+    pub askable: bool,
     resolver: Resolver,
     waiting: usize,
     last: Option<weir_recorder::Commit>,
     pub lie: Option<Lie>,
+    /// Which values are replaced before a row exists.
+    pub redaction: Redaction,
+    /// The tool whose arguments are not kept.
+    pub withheld: Option<&'static str>,
 }
 
 impl Scribe {
@@ -88,10 +97,14 @@ impl Scribe {
             log,
             counters: Counters::new(weir_replay::COUNTERS_PER_GRANT),
             open: HashMap::new(),
+            held: HashMap::new(),
+            askable: true,
             resolver,
             waiting: 0,
             last: None,
             lie: None,
+            redaction: Redaction::default(),
+            withheld: None,
         }
     }
 
@@ -138,13 +151,30 @@ impl Scribe {
             wire_tool: Some(asked.tool.into()),
             tool: Some(asked.tool.into()),
             arguments: Some(asked.arguments.into()),
+            arguments_digest: Some(
+                self.recorder
+                    .digest_key()
+                    .digest(asked.arguments.as_bytes()),
+            ),
             resolver_digest: Some(self.resolver.digest().to_string()),
             engine: Some(ENGINE.into()),
             policy_digest: policy.map(|policy| policy.digest().to_string()),
             ..Call::default()
         };
         let mut taken = None;
-        let decision = match self.resolver.resolve(&ask) {
+        let key = self.recorder.digest_key().clone();
+        let redacted = self
+            .redaction
+            .redact(asked.arguments, &|bytes| key.digest(bytes));
+        let (kept, pointers) = match &redacted {
+            Redacted::Nothing => (asked.arguments, Vec::new()),
+            Redacted::Values { text, pointers } => (text.as_str(), pointers.clone()),
+            Redacted::Whole => panic!("the stories here hold few secrets"),
+        };
+        call.arguments = Some(kept.into());
+        call.redacted = pointers;
+        let left = Value::parse(if kept == "null" { "{}" } else { kept }).unwrap();
+        let mut decision = match self.resolver.resolve(&ask) {
             Err(decision) => decision,
             Ok(resolution) => {
                 call.tool = resolution
@@ -156,24 +186,45 @@ impl Scribe {
                     .iter()
                     .map(|step| step.clone().into_owned())
                     .collect();
-                let judgement = judge(
-                    policy,
-                    &resolution,
-                    &context,
-                    &mut self.counters,
-                    Micros(stamp.decided_at),
-                );
+                let tool = call.tool.clone().unwrap_or_default();
+                if self.withheld == Some(tool.as_str()) {
+                    call.arguments = None;
+                    call.redacted = vec![String::new()];
+                }
+                // As the proxy does: limits count by what is kept.
+                let via: Vec<&str> = call.via.iter().map(String::as_str).collect();
+                let left = call.arguments.is_some().then_some(&left);
+                let counted = self
+                    .resolver
+                    .from_redacted(asked.tool, &via, &tool, left)
+                    .unwrap();
+                let evaluation = evaluate(policy, &resolution, &context);
+                let judgement = self
+                    .counters
+                    .settle(evaluation.counted_by(&counted), Micros(stamp.decided_at));
                 taken = judgement.reservation;
                 judgement.decision
             }
         };
+        let held = decision.is_pending() && self.askable;
+        if held {
+            call.approval = Some(Approval {
+                asked_at: stamp.decided_at,
+                ..Approval::default()
+            });
+        } else if decision.is_pending() {
+            decision = decision.unapproved(Reason::ApprovalUnavailable, "Nobody is there.");
+            if let Some(taken) = taken.take() {
+                self.counters.give_back(&taken, Micros(stamp.decided_at));
+            }
+        }
         call.verdict = match decision.verdict {
             Verdict::Allow => weir_recorder::Verdict::Allow,
             Verdict::Deny => weir_recorder::Verdict::Deny,
         };
         call.reason = Some(decision.reason.as_str().into());
         call.rule = Some(decision.rule.to_string());
-        call.message = Some(decision.message.to_string());
+        call.message = (!held).then(|| decision.message.to_string());
         if let Some(lie) = self.lie {
             lie(&mut call);
         }
@@ -183,8 +234,45 @@ impl Scribe {
         self.wait_now_and_then(commit);
         if passed {
             self.open.insert(seq, taken);
+        } else if held {
+            self.held.insert(seq, (decision, taken));
         }
         (seq, passed)
+    }
+
+    /// Whether a person was asked about this call who has not answered.
+    pub fn is_held(&self, seq: i64) -> bool {
+        self.held.contains_key(&seq)
+    }
+
+    /// Records what came of a held call: `None` is yes.
+    pub fn answer(&mut self, at: i64, seq: i64, refused: Option<Reason>) {
+        let (decision, taken) = self.held.remove(&seq).unwrap();
+        let decision = match refused {
+            None => decision.approved(),
+            Some(reason) => decision.unapproved(reason, "No."),
+        };
+        let answer = Answer {
+            verdict: match decision.verdict {
+                Verdict::Allow => weir_recorder::Verdict::Allow,
+                Verdict::Deny => weir_recorder::Verdict::Deny,
+            },
+            reason: Some(decision.reason.as_str()),
+            message: Some(&*decision.message).filter(|text| !text.is_empty()),
+            by: Some("anna"),
+            answer: Some("answered"),
+            given_back: refused.is_some(),
+        };
+        let commit = self.log.answer(at, (seq, call_id(seq)), &answer);
+        let at = commit.at();
+        self.wait_now_and_then(commit);
+        match (refused, taken) {
+            (None, taken) => {
+                self.open.insert(seq, taken);
+            }
+            (Some(_), Some(taken)) => self.counters.give_back(&taken, Micros(at)),
+            (Some(_), None) => {}
+        }
     }
 
     /// Records a row that is no judged call, as `change` makes it.
@@ -199,6 +287,15 @@ impl Scribe {
         };
         change(&mut call);
         let commit = self.log.decide(stamp, &call);
+        self.wait_now_and_then(commit);
+        seq
+    }
+
+    /// Records what happened besides calls.
+    pub fn event(&mut self, at: i64, event: &Event<&str>) -> i64 {
+        self.ready();
+        let commit = self.log.event(at, event);
+        let seq = commit.seq();
         self.wait_now_and_then(commit);
         seq
     }

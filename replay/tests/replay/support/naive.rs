@@ -8,7 +8,8 @@ use std::path::Path;
 use arrow::array::{Array, AsArray as _, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use weir_policy::{
-    Context, Counters, Micros, Policy, Reason, Reservation, Resolver, Value, Verdict, judge,
+    Context, Counters, Judgement, Micros, Policy, Reason, Reservation, Resolver, Value, Verdict,
+    judge,
 };
 use weir_recorder::RecordReader;
 use weir_replay::State;
@@ -30,7 +31,7 @@ pub struct PlainRow {
     client_version: String,
     wire_tool: String,
     arguments: String,
-    verdict: String,
+    pub verdict: String,
     reason: String,
     rule: String,
     policy: String,
@@ -132,6 +133,20 @@ fn plain(batch: &RecordBatch) -> Vec<PlainRow> {
         .collect()
 }
 
+/// What a person said then, said again; where nobody could be asked, nothing was taken.
+fn answered(mut said: Judgement, row: &PlainRow, counters: &mut Counters) -> Judgement {
+    if said.decision.reason == Reason::ApprovalPending {
+        if row.reason == "approved" {
+            said.decision = said.decision.approved();
+        } else if row.reason == "approval_unavailable"
+            && let Some(taken) = said.reservation.take()
+        {
+            counters.give_back(&taken, Micros(row.decided_at));
+        }
+    }
+    said
+}
+
 /// What every judged row becomes when the grants that `selected` takes get `candidate`.
 pub fn replay(
     record: &Path,
@@ -219,7 +234,10 @@ pub fn replay(
             };
             let at = Micros(row.decided_at);
             let allowed = row.verdict == "allow";
+            let waited =
+                row.reason.starts_with("approval_") && row.reason != "approval_unavailable";
             let now = judge(own, &resolution, &context, &mut was, at);
+            let now = answered(now, row, &mut was);
             let drift = (now.decision.verdict == Verdict::Allow) != allowed
                 || *now.decision.rule != *row.rule;
             assert!(
@@ -228,23 +246,24 @@ pub fn replay(
                 now.decision
             );
             let then = judge(theirs, &resolution, &context, &mut would, at);
-            let held = then.decision.reason == Reason::ApprovalUnavailable
-                && row.reason != "approval_unavailable";
+            let asks = then.decision.reason == Reason::ApprovalPending;
+            let then = answered(then, row, &mut would);
+            let held = asks && !row.reason.starts_with("approv");
             let consumed = match state {
-                State::Counterfactual if held => {
-                    Some(would.consume(theirs.unwrap(), &resolution, &context, at))
-                }
                 State::Counterfactual => then.reservation,
                 State::Recorded => {
                     then.reservation
                         .iter()
                         .for_each(|reservation| would.give_back(reservation, at));
                     theirs
-                        .filter(|_| allowed)
+                        .filter(|_| allowed || waited)
                         .map(|policy| would.consume(policy, &resolution, &context, at))
                 }
             };
-            taken.insert(row.seq, (now.reservation, consumed));
+            // A call that the candidate lets through and that nobody approved then never came back.
+            let lost = waited && then.decision.verdict == Verdict::Allow;
+            let kept = lost && state == State::Counterfactual;
+            taken.insert(row.seq, (now.reservation, consumed.filter(|_| !kept)));
             let class = if held {
                 "newly_held"
             } else {
