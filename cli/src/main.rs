@@ -11,6 +11,7 @@
 mod command;
 mod configuration;
 mod demo;
+mod evidence;
 mod failure;
 mod generate;
 mod nas;

@@ -12,7 +12,7 @@ use crate::failure::Fix as _;
 const VARIABLE: &str = "WEIR_RECORD_KEYS";
 
 /// The keys of an encrypted record.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct KeysArgument {
     /// The record keys, where what calls carry is encrypted; `<record>.keys` beside the folder if left out, unless the variable
     /// `WEIR_RECORD_KEYS` holds the keys themselves.

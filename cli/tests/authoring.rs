@@ -125,7 +125,15 @@ fn a_record_shows_which_calls_two_policies_judge_differently() {
     let (old, new) = (policy("published-stops"), policy("careful-stops"));
     let answer = folder
         .weir(&[
-            "policy", "diff", "--format", "json", "--record", &record, &old, &new,
+            "policy",
+            "diff",
+            "--format",
+            "json",
+            "--no-verify",
+            "--record",
+            &record,
+            &old,
+            &new,
         ])
         .succeeds()
         .json();
@@ -136,7 +144,15 @@ fn a_record_shows_which_calls_two_policies_judge_differently() {
     }
     // a policy against itself: nothing, however it is written
     let same = folder.weir(&[
-        "policy", "diff", "--format", "json", "--record", &record, &new, &new,
+        "policy",
+        "diff",
+        "--format",
+        "json",
+        "--no-verify",
+        "--record",
+        &record,
+        &new,
+        &new,
     ]);
     let same = same.succeeds().json();
     assert_eq!(
@@ -211,7 +227,7 @@ fn budgets_and_labels_of_a_record_are_held() {
     let test = |more: &str| {
         format!(
             r#"{{ "policy": "loose.json", "records": [
-                {{ "name": "the morning", "record": {:?}, "labels": {:?}, {more} }} ] }}"#,
+                {{ "name": "the morning", "record": {:?}, "verify": "none", "labels": {:?}, {more} }} ] }}"#,
             record.display().to_string(),
             labels.display().to_string()
         )
@@ -239,6 +255,54 @@ fn budgets_and_labels_of_a_record_are_held() {
         .weir(&["test", "loose.test.json"])
         .ends_with(2)
         .shows("no call of the record is labelled `frced`");
+}
+
+#[test]
+fn a_record_that_is_not_what_was_signed_teaches_nothing_and_tests_nothing() {
+    let folder = folder();
+    folder
+        .weir(&[
+            "generate", "--calls", "400", "--seed", "7", "--out", "record",
+        ])
+        .succeeds();
+    folder.write(
+        "old.test.json",
+        r#"{ "policy": "old.json", "records": [{ "name": "it", "record": "record", "key": "record.pub" }] }"#,
+    );
+    let diff = [
+        "policy", "diff", "--record", "record", "old.json", "old.json",
+    ];
+    let learn = [
+        "policy", "learn", "--record", "record", "--grant", "patcher",
+    ];
+    let test = ["test", "old.test.json"];
+    folder
+        .weir(&diff)
+        .succeeds()
+        .shows("verified: every sealed file");
+    folder
+        .weir(&learn)
+        .succeeds()
+        .says("verified: every sealed file");
+    folder.weir(&test).succeeds().shows("1 passed, 0 failed");
+
+    std::fs::remove_dir_all(folder.path("record/policies")).unwrap();
+    folder.weir(&diff).ends_with(4).says("missing");
+    folder.weir(&test).ends_with(2).shows("missing");
+    let unchecked = |of: &[&'static str]| [of, &["--no-verify"]].concat();
+    folder
+        .weir(&unchecked(&diff))
+        .succeeds()
+        .shows("NOT VERIFIED");
+
+    std::fs::rename(folder.path("record.pub"), folder.path("away.pub")).unwrap();
+    for words in [&diff[..], &learn] {
+        folder.weir(words).ends_with(2).says("--no-verify");
+    }
+    folder
+        .weir(&test)
+        .ends_with(2)
+        .shows("name the public key as `key`");
 }
 
 #[test]
@@ -278,7 +342,15 @@ fn a_learned_policy_lets_through_what_it_was_learned_from() {
         let out = format!("{grant}.json");
         folder
             .weir(&[
-                "policy", "learn", "--record", &record, "--grant", grant, "--out", &out,
+                "policy",
+                "learn",
+                "--record",
+                &record,
+                "--no-verify",
+                "--grant",
+                grant,
+                "--out",
+                &out,
             ])
             .succeeds()
             .says(&format!(
@@ -288,7 +360,15 @@ fn a_learned_policy_lets_through_what_it_was_learned_from() {
         folder.weir(&["policy", "check", &out]).succeeds();
         folder
             .weir(&[
-                "policy", "learn", "--record", &record, "--grant", grant, "--out", &out,
+                "policy",
+                "learn",
+                "--record",
+                &record,
+                "--no-verify",
+                "--grant",
+                grant,
+                "--out",
+                &out,
             ])
             .ends_with(2)
             .says("give --out a file that does not exist yet");
@@ -301,7 +381,15 @@ fn a_learned_policy_lets_through_what_it_was_learned_from() {
     }
     assert!(!grants.as_array().unwrap().is_empty());
     folder
-        .weir(&["policy", "learn", "--record", &record, "--grant", "nobody"])
+        .weir(&[
+            "policy",
+            "learn",
+            "--record",
+            &record,
+            "--no-verify",
+            "--grant",
+            "nobody",
+        ])
         .ends_with(2)
         .says("grant `nobody` has no allowed call there");
 }

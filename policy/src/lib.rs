@@ -106,7 +106,7 @@ pub use redaction::{KeyedDigest, MARK, Redacted, Redaction, RedactionProblem, is
 pub use resolver::{
     AliasSpec, DispatchSpec, JsonSource, Resolver, ResolverProblem, ResolverSpec, SourceSpec,
 };
-pub use suite::{Case, CasePolicy, Miss, RecordCase, Share, Suite, SuiteProblem};
+pub use suite::{Case, CasePolicy, Evidence, Miss, RecordCase, Share, Suite, SuiteProblem};
 pub use text::Text;
 pub use value::{Number, Object, Value};
 pub use weigh::{Doubt, OnRecord, Testimony, Weighed, weigh};

@@ -86,6 +86,11 @@ pub struct RecordCase {
     pub name: String,
     /// The record's folder, as a path beside the file.
     pub record: String,
+    /// How much of its evidence is checked first.
+    #[serde(default)]
+    pub verify: Evidence,
+    /// The file with the public key that signed it, as a path beside the file; the one beside the record if left out.
+    pub key: Option<String>,
     /// Only the calls of this grant.
     pub grant: Option<String>,
     /// Only the calls of this server.
@@ -101,6 +106,19 @@ pub struct RecordCase {
     /// By label: which share of its calls must be denied, or allowed.
     #[serde(default)]
     pub expect: BTreeMap<String, Share>,
+}
+
+/// How much of a record's evidence is checked before it is judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// Signatures, and that every sealed file is there as it was signed.
+    #[default]
+    Files,
+    /// Besides, that the rows are those of the signed tree.
+    Full,
+    /// None of it.
+    None,
 }
 
 /// Which share of some calls must come to an end.

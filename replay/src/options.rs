@@ -118,6 +118,15 @@ impl Verify {
             Self::Rows => "rows",
         }
     }
+
+    /// What a report says of it.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Nothing => "NOT VERIFIED: the record's evidence was not checked",
+            Self::Files => "verified: every sealed file is as it was signed",
+            Self::Rows => "verified: every sealed row is as it was signed",
+        }
+    }
 }
 
 /// A policy document, and where it came from.

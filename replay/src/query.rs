@@ -40,6 +40,7 @@ mod named;
 mod operators;
 mod pace;
 mod tables;
+mod texts;
 mod unlocking;
 mod views;
 mod what_if;

@@ -11,12 +11,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use weir_recorder::RecordError;
 use weir_replay::{
     Budget, COUNTERS_PER_GRANT, Flips, PolicyFile, Progress, ReplayError, ReplayOptions, Stage,
-    State, Verify, parse_time, replay,
+    State, parse_time, replay,
 };
 
-use super::verify::believed;
-use crate::failure::{BAD, Fix as _, Rendered, advised};
-use crate::record_keys::{GIVE_KEYS, KeysArgument};
+use crate::evidence::EvidenceArgument;
+use crate::failure::{BAD, Rendered, advised};
+use crate::record_keys::GIVE_KEYS;
 use crate::terminal;
 
 /// The record fails verification.
@@ -49,23 +49,7 @@ pub struct Replay {
     record: PathBuf,
 
     #[command(flatten)]
-    keys: KeysArgument,
-
-    /// How much of the evidence is checked before anything is judged.
-    #[arg(long, value_enum, default_value_t = Depth::Files)]
-    verify: Depth,
-
-    /// Check none of it. The result says so.
-    #[arg(long, conflicts_with = "verify")]
-    no_verify: bool,
-
-    /// A file with the public key, as for `weir verify`: the one beside the record if left out.
-    #[arg(long, value_name = "FILE")]
-    key: Vec<PathBuf>,
-
-    /// The folder where checkpoints are kept outside of the record.
-    #[arg(long, value_name = "DIR")]
-    anchor: Option<PathBuf>,
+    evidence: EvidenceArgument,
 
     /// The candidate, for the grants that --server and --grant select; for all of them if neither is given.
     #[arg(long, value_name = "FILE")]
@@ -134,14 +118,6 @@ pub struct Replay {
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Depth {
-    /// Signatures, and that every sealed file is there as it was signed.
-    Files,
-    /// Besides, that the rows are those of the signed tree, as `weir verify` does.
-    Full,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Consumed {
     /// Those that the candidate allows: what would have happened.
     Counterfactual,
@@ -177,29 +153,11 @@ impl Replay {
                 return Err(anyhow!("--assign gives grant `{grant}` two policies"));
             }
         }
-        let record_keys = self.keys.read(&self.record)?;
-        let keys = if self.no_verify {
-            Vec::new()
-        } else {
-            believed(&self.record, &self.key)
-                .fix(|| "give the public key with --key FILE, or leave the evidence unchecked with --no-verify".into())?
-        };
-        if let Some(anchor) = self.anchor.as_deref().filter(|anchor| !anchor.is_dir()) {
-            return Err(anyhow!("the anchor `{}` is no folder", anchor.display()));
-        }
+        let of_record = self.evidence.replay(&self.record)?;
         let (rows, reports): (Vec<_>, Vec<_>) = self.out.into_iter().partition(is_rows);
         let (rows, report_file) = (only("rows", rows)?, only("report", reports)?);
         let bar = terminal::watched().then(bar);
         let options = ReplayOptions {
-            record: self.record,
-            record_keys,
-            verify: match self.verify {
-                _ if self.no_verify => Verify::Nothing,
-                Depth::Files => Verify::Files,
-                Depth::Full => Verify::Rows,
-            },
-            keys,
-            anchor: self.anchor,
             candidate,
             assign,
             server: self.server,
@@ -218,6 +176,7 @@ impl Replay {
             progress: bar.clone().map(|bar| -> Progress {
                 Box::new(move |stage, done, all| draw(&bar, stage, done, all))
             }),
+            ..of_record
         };
         let report = replay(&options);
         if let Some(bar) = bar {

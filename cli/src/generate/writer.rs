@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use weir_corpus::Shape;
@@ -24,6 +25,8 @@ use super::script::Call;
 const NODE: &str = "generated";
 /// Entries that may be on their way to the disk.
 const QUEUE_MAX: usize = 65_536;
+/// Nobody waits for an answer here, so a disk that others use may take its time.
+const COMMIT_WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// A record under way, and everything that judges for it.
 pub struct Writer {
@@ -74,6 +77,7 @@ impl Writer {
             node: Some(NODE.to_owned()),
             keys,
             queue_max: QUEUE_MAX,
+            commit_wait_max: COMMIT_WAIT_MAX,
             batch_bytes_max: 16 << 20,
             ..RecordOptions::new(out)
         };

@@ -13,7 +13,7 @@ use super::merkle::Hash;
 use super::notes::{self, Found};
 use super::origin;
 use super::removal::Removal;
-use crate::identity::{self, Identity};
+use crate::identity;
 use crate::keys::listed;
 use crate::layout::{Layout, Table};
 use crate::reader::snapshot::undisturbed;
@@ -24,6 +24,7 @@ mod files;
 mod moment;
 mod proved;
 mod rows;
+mod seen;
 mod trust;
 mod verification;
 
@@ -34,6 +35,7 @@ use moment::{Removed, SealedSegment};
 pub use proved::{CallProof, EntryProof, ProofError, prove, verify_proof};
 pub(crate) use rows::Row;
 use rows::read_segment;
+use seen::Seen;
 use trust::Trust;
 pub use verification::{Finding, LogVerification, RemovedCalls, State, Verification};
 
@@ -131,50 +133,25 @@ fn examine(
     wanted: &Wanted,
 ) -> Result<(Verification, BTreeMap<String, Examined>), RecordError> {
     let layout = Layout::new(record);
-    let not_a_record = || RecordError::NotARecord {
-        path: layout.root().to_owned(),
-    };
-    let identity = Identity::read(storage, &layout)?.ok_or_else(not_a_record)?;
-    // In this order: what the anchor has seen was signed before, and what is signed is there by the time it is looked at.
-    let anchored = options.anchored(storage, None)?;
-    let checkpoints = layout.checkpoints();
-    let own = Folder::new(storage, &checkpoints);
-    let before = notes::read(&own, None)?;
-    let mut moment = Moment::take(storage, &layout)?;
-    moment.add(&options.unsealed);
-    let after = notes::read(&own, None)?;
-
-    let mut nodes: BTreeSet<String> = moment.nodes.keys().cloned().collect();
-    nodes.extend(before.iter().map(|note| note.node.clone()));
-    nodes.insert(identity.node.clone());
+    let seen = Seen::of(storage, &layout, options)?;
     let mut examination = Examination {
         storage,
         layout: &layout,
         options,
-        total: moment.bytes,
+        total: seen.moment.bytes,
         done: 0,
         findings: Vec::new(),
     };
-    for stranger in &moment.strangers {
-        let text = format!("`{}` is no file of this record", stranger.display());
+    for text in seen.strangers() {
         examination.find(State::Altered, text);
     }
     let (mut logs, mut examined) = (Vec::new(), BTreeMap::new());
-    let none = NodeMoment::default();
-    for node in nodes {
-        let of = |found: &&Found| found.node == node;
-        let trust = Trust::new(
-            &node,
-            &options.keys,
-            before.iter().filter(of),
-            after.iter().filter(of),
-            anchored.iter().filter(of),
-        );
-        let of_node = moment.nodes.get(&node).unwrap_or(&none);
-        let wanted = wanted.get(&node).map_or(&[][..], Vec::as_slice);
-        let (log, result) = examination.log(&node, of_node, &trust, wanted)?;
+    for node in &seen.nodes {
+        let (of_node, trust) = seen.log(node, options);
+        let wanted = wanted.get(node).map_or(&[][..], Vec::as_slice);
+        let (log, result) = examination.log(node, of_node, &trust, wanted)?;
         logs.push(log);
-        examined.insert(node, result);
+        examined.insert(node.clone(), result);
     }
     let mut findings = examination.findings;
     findings.sort_by_key(|finding| finding.state.rank());
@@ -184,6 +161,7 @@ fn examine(
         None if logs.iter().all(held) => State::Valid,
         None => State::NotAnchored,
     };
+    let identity = seen.identity;
     let durability = match identity.interval_ms {
         Some(millis) => format!("{} (up to {millis} ms at risk)", identity.durability),
         None => identity.durability,

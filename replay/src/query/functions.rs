@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray as _, FixedSizeBinaryBuilder, ListBuilder, StringBuilder,
+    Array, ArrayRef, AsArray as _, FixedSizeBinaryBuilder, ListBuilder, StringViewBuilder,
 };
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::{DataFusionError, Result};
@@ -20,7 +20,7 @@ const ID: DataType = DataType::FixedSizeBinary(16);
 
 /// `->` and `->>` as functions, under the names that DuckDB has for them.
 pub(super) fn operators() -> JsonOperators {
-    let texts = || vec![DataType::Utf8, DataType::Utf8];
+    let texts = || vec![DataType::Utf8View, DataType::Utf8View];
     JsonOperators {
         json: Arc::new(text("json_extract", texts(), json_extract)),
         text: Arc::new(text("json_extract_string", texts(), json_extract_string)),
@@ -36,7 +36,7 @@ fn text(
     create_udf(
         name,
         arguments,
-        DataType::Utf8,
+        DataType::Utf8View,
         Volatility::Immutable,
         by_row(function),
     )
@@ -51,20 +51,20 @@ pub(super) fn all() -> Vec<ScalarUDF> {
     vec![
         Arc::unwrap_or_clone(value),
         Arc::unwrap_or_clone(value_text),
-        text("json", vec![DataType::Utf8, DataType::Utf8], json),
+        text("json", vec![DataType::Utf8View, DataType::Utf8View], json),
         create_udf(
             "json_keys",
-            vec![DataType::Utf8],
-            DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
+            vec![DataType::Utf8View],
+            DataType::List(Arc::new(Field::new_list_field(DataType::Utf8View, true))),
             Volatility::Immutable,
             by_row(json_keys),
         ),
-        text("json_shape", vec![DataType::Utf8], json_shape),
+        text("json_shape", vec![DataType::Utf8View], json_shape),
         text("uuid", vec![ID], uuid),
         text("hex", vec![ID], hex_digits),
         create_udf(
             "call_id",
-            vec![DataType::Utf8],
+            vec![DataType::Utf8View],
             ID,
             Volatility::Immutable,
             by_row(call_id),
@@ -125,8 +125,8 @@ fn at_place(
     read: fn(&str) -> std::result::Result<Place, NoPlace>,
     shape: fn(&str) -> Option<Cow<'_, str>>,
 ) -> Result<ArrayRef> {
-    let (texts, places) = (texts.as_string::<i32>(), places.as_string::<i32>());
-    let mut answer = StringBuilder::with_capacity(texts.len(), texts.len() * 4);
+    let (texts, places) = (texts.as_string_view(), places.as_string_view());
+    let mut answer = StringViewBuilder::with_capacity(texts.len());
     let mut last: Option<(&str, Place)> = None;
     let mut known = Known::default();
     for (text, place) in texts.iter().zip(places.iter()) {
@@ -154,9 +154,9 @@ fn json_keys(arrays: &[ArrayRef]) -> Result<ArrayRef> {
     let [text] = arrays else {
         return Err(arity("json_keys"));
     };
-    let mut answer = ListBuilder::new(StringBuilder::new());
+    let mut answer = ListBuilder::new(StringViewBuilder::new());
     let mut known = Known::default();
-    for text in text.as_string::<i32>() {
+    for text in text.as_string_view() {
         let keys = text.and_then(|text| known.of(text, || keys(text)));
         for key in keys.iter().flatten() {
             answer.values().append_value(key);
@@ -171,9 +171,9 @@ fn json_shape(arrays: &[ArrayRef]) -> Result<ArrayRef> {
     let [text] = arrays else {
         return Err(arity("json_shape"));
     };
-    let mut answer = StringBuilder::new();
+    let mut answer = StringViewBuilder::new();
     let mut known = Known::default();
-    for text in text.as_string::<i32>() {
+    for text in text.as_string_view() {
         answer.append_option(text.and_then(|text| known.of(text, || shape(text))));
     }
     Ok(Arc::new(answer.finish()))
@@ -225,7 +225,7 @@ fn bytes_as_text(
     let [bytes] = arrays else {
         return Err(arity(name));
     };
-    let mut answer = StringBuilder::new();
+    let mut answer = StringViewBuilder::new();
     for bytes in bytes.as_fixed_size_binary() {
         answer.append_option(bytes.map(&text));
     }
@@ -238,7 +238,7 @@ fn call_id(arrays: &[ArrayRef]) -> Result<ArrayRef> {
         return Err(arity("call_id"));
     };
     let mut answer = FixedSizeBinaryBuilder::with_capacity(text.len(), 16);
-    for text in text.as_string::<i32>() {
+    for text in text.as_string_view() {
         match text.map(|text| hex::decode(text.replace('-', ""))) {
             None => answer.append_null(),
             Some(Ok(bytes)) if bytes.len() == 16 => answer.append_value(&bytes)?,

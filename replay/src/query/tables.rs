@@ -22,8 +22,9 @@ use datafusion::object_store::ObjectStoreExt as _;
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
-use weir_recorder::{RecordError, RecordKeys, RecordReader, Segment, calls_schema, events_schema};
+use weir_recorder::{RecordError, RecordKeys, RecordReader, Segment, events_schema};
 
+use super::texts;
 use super::unlocking::Unlocking;
 
 /// The table `calls`: sealed segments read with pruning, and the journal's rows from memory. Each
@@ -51,7 +52,7 @@ impl fmt::Debug for Calls {
 #[async_trait]
 impl TableProvider for Calls {
     fn schema(&self) -> SchemaRef {
-        calls_schema()
+        texts::calls()
     }
 
     fn table_type(&self) -> TableType {
@@ -69,11 +70,11 @@ impl TableProvider for Calls {
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if !segments.is_empty() {
             let paths = segments.iter().map(|segment| &*segment.path);
-            let files = files(state, calls_schema(), paths, &self.keys, projection);
+            let files = files(state, texts::calls(), paths, &self.keys, projection);
             parts.push(files.await?);
         }
         if live.num_rows() > 0 || parts.is_empty() {
-            parts.push(in_memory(live, projection)?);
+            parts.push(in_memory(texts::of_memory(&live)?, projection)?);
         }
         match <[_; 1]>::try_from(parts) {
             Ok([only]) => Ok(only),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Candidate, Changes, Flip, Report};
 use crate::measure::grouped;
 use crate::options::moment;
-use crate::{Class, Verify, shown};
+use crate::{Class, shown};
 
 impl Report {
     /// What was replayed, under what: `1,234 calls under candidate.json`.
@@ -38,11 +38,7 @@ impl Report {
 
     /// What was checked of the evidence.
     pub(super) fn verified(&self) -> &'static str {
-        match self.record.verified {
-            Verify::Nothing => "NOT VERIFIED: the record's evidence was not checked",
-            Verify::Files => "verified: every sealed file is as it was signed",
-            Verify::Rows => "verified: every sealed row is as it was signed",
-        }
+        self.record.verified.told()
     }
 
     /// From when on the record is complete, if anything was removed from it.

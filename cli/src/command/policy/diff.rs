@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use weir_policy::{Comparison, Diff as Changes, Policy, SampleCall, compare};
 
+use crate::evidence::EvidenceArgument;
 use crate::terminal;
 
 use super::load;
@@ -31,7 +32,8 @@ const UNKNOWN: u8 = 3;
 ///   weir policy diff --format markdown main/ops.json ops.json        for a pull request
 ///   weir policy diff --record record ops.json candidate.json         also: on what happened
 ///
-/// Exit codes: 0 B is nowhere wider than A, 1 it is wider, 2 bad usage or policy, 3 unknown.
+/// Exit codes: 0 B is nowhere wider than A, 1 it is wider, 2 bad usage or policy, 3 unknown,
+/// 4 the record is damaged or not what was signed.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Diff {
@@ -50,6 +52,9 @@ pub struct Diff {
     /// Of the record, only this grant's calls.
     #[arg(long, value_name = "NAME", requires = "record")]
     grant: Option<String>,
+
+    #[command(flatten)]
+    evidence: EvidenceArgument,
 
     /// How to write the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -85,7 +90,15 @@ impl Diff {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (old, new) = (load(&self.old)?, load(&self.new)?);
         let record = match &self.record {
-            Some(folder) => Some(record::compared(folder, self.grant.as_deref(), &old, &new)?),
+            Some(folder) => {
+                let of_record = || self.evidence.replay(folder);
+                Some(record::compared(
+                    &of_record,
+                    self.grant.as_deref(),
+                    &old,
+                    &new,
+                )?)
+            }
             None => None,
         };
         let answer = Answer {

@@ -14,6 +14,7 @@ use weir_recorder::{CallRow, CallRows, RecordReader, Verdict};
 use weir_replay::{Class, Flips, PolicyFile, ReplayOptions, Report, parse_time, replay, shown};
 
 use crate::command::replay::told;
+use crate::evidence::EvidenceArgument;
 use crate::failure::Fix as _;
 use crate::terminal::{self, ACCENT, DIM, GOOD, RESET, STRONG, WARNING};
 
@@ -38,13 +39,16 @@ const TRIAL: (usize, usize) = (4, 5);
 ///   weir policy diff ops.json learned.json        what it says otherwise than yours
 ///
 /// Exit codes: 0 done, 1 the policy would deny some of the calls it was learned from, 2 bad
-/// usage, or the record cannot be read.
+/// usage, or the record cannot be read, 4 it is damaged or not what was signed.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Learn {
     /// The record's folder.
     #[arg(long, value_name = "DIR")]
     record: PathBuf,
+
+    #[command(flatten)]
+    evidence: EvidenceArgument,
 
     /// The grant.
     #[arg(long, value_name = "NAME")]
@@ -78,14 +82,15 @@ impl Learn {
             .fix(|| "`weir query --record DIR --named grants` lists the grants".into());
         };
         let learned = self.learned(i64::MAX)?;
-        self.write(&learned.document)?;
         let whole = self.replay(&learned, Some(*first), last.checked_add(1))?;
+        self.write(&learned.document)?;
         let denied = whole.classes.of(Class::NewlyDenied) + whole.classes.of(Class::NewlyHeld);
         let mut page = evidence(&learned)?;
         let count = times.len();
         writeln!(
             page,
-            "\n{STRONG}on what it was learned from{RESET}  {}; {} that were refused would pass",
+            "\n{STRONG}what it was learned from{RESET}     {}\n{STRONG}on what it was learned from{RESET}  {}; {} that were refused would pass",
+            whole.record.verified.told(),
             passed(count as u64, denied),
             whole.classes.of(Class::NewlyAllowed)
         )?;
@@ -159,8 +164,9 @@ impl Learn {
     }
 
     fn reader(&self) -> anyhow::Result<RecordReader> {
-        RecordReader::open(&self.record)
-            .with_context(|| format!("cannot read the record `{}`", self.record.display()))
+        let reader = RecordReader::open(&self.record)
+            .with_context(|| format!("cannot read the record `{}`", self.record.display()))?;
+        Ok(reader.with_keys(self.evidence.keys.read(&self.record)?))
     }
 
     fn replay(
@@ -170,7 +176,6 @@ impl Learn {
         to: Option<i64>,
     ) -> anyhow::Result<Report> {
         replay(&ReplayOptions {
-            record: self.record.clone(),
             candidate: Some(PolicyFile {
                 path: "learned".to_owned(),
                 bytes: learned.document.clone().into_bytes(),
@@ -179,7 +184,7 @@ impl Learn {
             from,
             to,
             flips: Flips::First(0),
-            ..ReplayOptions::default()
+            ..self.evidence.replay(&self.record)?
         })
         .map_err(|error| told(&error))
     }

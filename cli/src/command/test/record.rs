@@ -7,12 +7,14 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use serde::Deserialize;
-use weir_policy::{RecordCase, Share};
+use weir_policy::{Evidence, RecordCase, Share};
 use weir_recorder::RecordReader;
-use weir_replay::{Class, Flips, PolicyFile, ReplayOptions, Report, replay, shown};
+use weir_replay::{Class, Flips, PolicyFile, ReplayOptions, Report, Verify, replay, shown};
 
 use super::Difference;
 use super::files::TestFile;
+use crate::command::verify::believed;
+use crate::record_keys::KeysArgument;
 
 /// So many calls that are not as expected are shown.
 const SHOWN: usize = 5;
@@ -20,7 +22,6 @@ const SHOWN: usize = 5;
 pub(super) fn run(file: &TestFile, case: &RecordCase) -> Result<Vec<Difference>, String> {
     let policy = file.policy()?;
     let report = replay(&ReplayOptions {
-        record: file.beside(&case.record),
         candidate: Some(PolicyFile {
             path: policy.name().to_owned(),
             bytes: policy.document().to_vec(),
@@ -28,7 +29,7 @@ pub(super) fn run(file: &TestFile, case: &RecordCase) -> Result<Vec<Difference>,
         grant: case.grant.clone(),
         server: case.server.clone(),
         flips: Flips::All,
-        ..ReplayOptions::default()
+        ..of_record(file, case)?
     })
     .map_err(|error| error.to_string())?;
     let mut differences = budgets(case, &report);
@@ -47,6 +48,32 @@ pub(super) fn run(file: &TestFile, case: &RecordCase) -> Result<Vec<Difference>,
         return Err("it expects something of labels, and names no `labels`".to_owned());
     }
     Ok(differences)
+}
+
+/// A replay of the record, with as much of its evidence checked as the file wants.
+fn of_record(file: &TestFile, case: &RecordCase) -> Result<ReplayOptions, String> {
+    let record = file.beside(&case.record);
+    let verify = match case.verify {
+        Evidence::None => Verify::Nothing,
+        Evidence::Files => Verify::Files,
+        Evidence::Full => Verify::Rows,
+    };
+    let keys = if verify == Verify::Nothing {
+        Vec::new()
+    } else {
+        let given: Vec<_> = case.key.iter().map(|key| file.beside(key)).collect();
+        believed(&record, &given).map_err(|error| {
+            format!("{error}; name the public key as `key`, or write `\"verify\": \"none\"`")
+        })?
+    };
+    let record_keys = KeysArgument::default().read(&record);
+    Ok(ReplayOptions {
+        record,
+        record_keys: record_keys.map_err(|error| format!("{error:#}"))?,
+        verify,
+        keys,
+        ..ReplayOptions::default()
+    })
 }
 
 fn budgets(case: &RecordCase, report: &Report) -> Vec<Difference> {

@@ -9,17 +9,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{available_parallelism, scope};
 
-use super::super::anchor::Folder;
 use super::super::checkpoint::{Checkpoint, SealedFile};
 use super::super::merkle::Hash;
-use super::super::notes;
 use super::super::origin;
 use super::super::removal::Removal;
 use super::moment::{Moment, NodeMoment, Removed, SealedSegment, digest};
 use super::rows::{Row, read_segment};
+use super::seen::Seen;
 use super::trust::Trust;
 use super::{Finding, State, VerifyOptions};
-use crate::identity::{self, Identity};
+use crate::identity;
 use crate::layout::{self, Layout, Table};
 use crate::reader::snapshot::undisturbed;
 use crate::{Disk, RecordError, RecordKeys, Segment, Storage, segments};
@@ -62,47 +61,23 @@ fn examine(
     options: &VerifyOptions<'_>,
 ) -> Result<FilesVerification, RecordError> {
     let layout = Layout::new(record);
-    let not_a_record = || RecordError::NotARecord {
-        path: layout.root().to_owned(),
-    };
-    let identity = Identity::read(storage, &layout)?.ok_or_else(not_a_record)?;
-    // In this order: what the anchor has seen was signed before, and what is signed is there by the time it is looked at.
-    let anchored = options.anchored(storage, None)?;
-    let checkpoints = layout.checkpoints();
-    let own = Folder::new(storage, &checkpoints);
-    let before = notes::read(&own, None)?;
-    let moment = Moment::take(storage, &layout)?;
-    let after = notes::read(&own, None)?;
-
-    let mut nodes: BTreeSet<String> = moment.nodes.keys().cloned().collect();
-    nodes.extend(before.iter().map(|note| note.node.clone()));
-    nodes.insert(identity.node);
-    let digests = digests(storage, &moment, options)?;
+    let seen = Seen::of(storage, &layout, options)?;
+    let digests = digests(storage, &seen.moment, options)?;
     let mut done = FilesVerification {
         findings: Vec::new(),
         vouched: BTreeSet::new(),
         entries: 0,
         anchored: true,
     };
-    for stranger in &moment.strangers {
-        let text = format!("`{}` is no file of this record", stranger.display());
+    for text in seen.strangers() {
         done.find(State::Altered, text);
     }
-    let none = NodeMoment::default();
-    for node in nodes {
-        let of = |found: &&notes::Found| found.node == node;
-        let trust = Trust::new(
-            &node,
-            &options.keys,
-            before.iter().filter(of),
-            after.iter().filter(of),
-            anchored.iter().filter(of),
-        );
-        let moment = moment.nodes.get(&node).unwrap_or(&none);
+    for node in &seen.nodes {
+        let (moment, trust) = seen.log(node, options);
         Log {
             storage,
             layout: &layout,
-            node: &node,
+            node,
             moment,
             trust,
             vouched: Vec::new(),

@@ -106,6 +106,7 @@ fn record(compared: &Compared) -> Value {
         })
     });
     json!({
+        "verified_by": compared.verified.as_str(),
         "calls": compared.calls,
         "uncertain": compared.uncertain,
         "judged_differently": apart.collect::<Vec<_>>(),

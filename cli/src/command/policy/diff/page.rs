@@ -171,6 +171,7 @@ fn record(compared: &Compared) -> Vec<String> {
         apart.len(),
         compared.calls
     )];
+    lines.push(format!("           {}", compared.verified.told()));
     if compared.uncertain > 0 {
         lines.push(format!(
             "           of {} it is uncertain: a value was redacted, or a policy is not kept",

@@ -1,15 +1,16 @@
 //! Which calls of a record two policies judge differently.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use weir_policy::Policy;
-use weir_replay::{Flip, Flips, PolicyFile, ReplayOptions, Report, replay};
+use weir_replay::{Flip, Flips, PolicyFile, ReplayOptions, Report, Verify, replay};
 
 use crate::command::replay::told;
 
 /// A record under two policies.
 pub(super) struct Compared {
+    /// How much of its evidence was checked.
+    pub(super) verified: Verify,
     /// How many calls it holds.
     pub(super) calls: u64,
     /// How many of them cannot be judged with certainty by one of the two.
@@ -29,7 +30,7 @@ pub(super) struct Apart {
 /// Judges every call by either policy. Each is replayed by itself, so that its limits meet each call as they would have live;
 /// a call that flips under one and not under the other, or otherwise, is judged differently.
 pub(super) fn compared(
-    record: &Path,
+    of_record: &dyn Fn() -> anyhow::Result<ReplayOptions>,
     grant: Option<&str>,
     old: &Policy,
     new: &Policy,
@@ -40,11 +41,10 @@ pub(super) fn compared(
             bytes: policy.document().to_vec(),
         };
         replay(&ReplayOptions {
-            record: record.to_owned(),
             candidate: Some(candidate),
             grant: grant.map(ToOwned::to_owned),
             flips: Flips::All,
-            ..ReplayOptions::default()
+            ..of_record()?
         })
         .map_err(|error| told(&error))
     };
@@ -54,6 +54,7 @@ pub(super) fn compared(
         doubt + report.not_replayable.values().sum::<u64>()
     };
     Ok(Compared {
+        verified: new.record.verified,
         calls: new.record.calls,
         uncertain: uncertain(&old).max(uncertain(&new)),
         calls_apart: apart(&old.flips, &new.flips),
