@@ -36,3 +36,7 @@ spark:
 # the recorder at full rate on a disk that is full twice, ten minutes unless told otherwise; needs root for the mount
 soak *ARGS:
     bash e2e/soak {{ARGS}}
+
+# streams, calls and clients that behave badly for ten minutes: `just soak-streams --seconds 60 --streams 300` for a try
+soak-streams *ARGS:
+    WEIR_BIN=target/release/weir bash e2e/run soak_streams -- {{ARGS}}

@@ -1,7 +1,7 @@
 """A client nobody here wrote: PyPI `mcp`, 1.x or 2.x, whichever the interpreter has.
 
 Starts the command in $WEIR_COMMAND as its server, or connects to the URL in $WEIR_URL with the token in $WEIR_TOKEN, trusting only the CA
-in $WEIR_CA. Plays the steps in $WEIR_STEPS, and prints what it saw as one JSON object. Asked for sampling it answers "sampled", asked
+in $WEIR_CA, over HTTP/2 where $WEIR_HTTP2 is set. Plays the steps in $WEIR_STEPS, and prints what it saw as one JSON object. Asked for sampling it answers "sampled", asked
 of a person it declines. 1.x has no way to cancel a call, and leaves such steps out.
 """
 
@@ -28,6 +28,7 @@ else:
 
 environment = os.environ
 notes = []
+versions = set()
 
 
 async def sample(context, params):
@@ -38,6 +39,10 @@ async def sample(context, params):
 
 async def elicit(context, params):
     return types.ElicitResult(action="decline")
+
+
+async def note_version(response):
+    versions.add(response.http_version)
 
 
 async def hear(message):
@@ -53,7 +58,9 @@ async def transport():
         return
     trusted = ssl.create_default_context(cafile=environment["WEIR_CA"])
     headers = {"Authorization": f"Bearer {environment['WEIR_TOKEN']}"}
-    async with httpx.AsyncClient(verify=trusted, headers=headers, timeout=30) as http:
+    http2 = "WEIR_HTTP2" in environment
+    hooks = {"response": [note_version]}
+    async with httpx.AsyncClient(verify=trusted, headers=headers, timeout=30, http2=http2, event_hooks=hooks) as http:
         yield streamable_http_client(environment["WEIR_URL"], http_client=http)
 
 
@@ -92,4 +99,5 @@ async def walk(client, protocol, steps):
     return seen
 
 
-print(json.dumps(asyncio.run(play(json.loads(environment["WEIR_STEPS"])))))
+seen = asyncio.run(play(json.loads(environment["WEIR_STEPS"])))
+print(json.dumps({**seen, "http": sorted(versions)}))

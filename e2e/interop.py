@@ -24,7 +24,7 @@ WEIR = Path(os.environ["WEIR_BIN"]).resolve()
 PEERS = Path(os.environ.get("WEIR_E2E", HERE.parent / "target" / "e2e")).resolve()
 MODULES = PEERS / "node" / "node_modules"
 EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
-PYPI = {"mcp-1": ["mcp==1.30.*"], "mcp-2": ["mcp==2.3.*"], "fastmcp": ["fastmcp==4.*"]}
+PYPI = {"mcp-1": ["mcp==1.30.*", "h2"], "mcp-2": ["mcp==2.3.*", "h2", "hypercorn"], "fastmcp": ["fastmcp==4.*"]}
 MODERN = PEERS / "mcp-2" / "bin" / "python"
 NPM = [*(f"@modelcontextprotocol/{name}" for name in ["server-everything", "sdk@1", "client@2", "server@2"]), "zod@4"]
 
@@ -78,10 +78,11 @@ def install():
     """Brings the peers, by package name alone."""
     for name, packages in PYPI.items():
         venv = PEERS / name
-        if not (venv / "installed").exists():
+        installed = venv / "installed"
+        if not installed.exists() or installed.read_text() != " ".join(packages):
             run(sys.executable, "-m", "venv", venv)
             run(venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
-            (venv / "installed").touch()
+            installed.write_text(" ".join(packages))
     installed = PEERS / "node" / "installed"
     if not installed.exists() or installed.read_text() != " ".join(NPM):
         (PEERS / "node").mkdir(parents=True, exist_ok=True)

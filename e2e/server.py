@@ -1,6 +1,6 @@
 """A server of both eras: PyPI `mcp` 2.x, with the tools of server-everything that the checks use.
 
-`server.py` speaks on stdio, `server.py PORT` over streamable HTTP.
+`server.py` speaks on stdio, `server.py PORT` over streamable HTTP, `server.py PORT CERTIFICATE KEY` over HTTP/2 alone, by hypercorn.
 """
 
 import sys
@@ -69,7 +69,15 @@ async def change(ctx: Context) -> str:
     return "changed"
 
 
-if len(sys.argv) > 1:
+if len(sys.argv) > 3:
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    config = Config()
+    config.bind, config.certfile, config.keyfile = [f"127.0.0.1:{sys.argv[1]}"], sys.argv[2], sys.argv[3]
+    config.alpn_protocols = ["h2"]
+    anyio.run(serve, server.streamable_http_app(), config)
+elif len(sys.argv) > 1:
     server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
 else:
     server.run("stdio")

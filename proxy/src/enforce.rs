@@ -37,9 +37,11 @@ use crate::telemetry::CallDecided;
 pub(crate) use bare::exchange as bare;
 pub(crate) use refusal::{Refusal, refuse, tell_suppressed};
 pub(crate) use reply::{Body, failure};
+pub(crate) use resume::Resumable;
 pub(crate) use turn::Turn;
 
 mod asked;
+mod away;
 mod bare;
 mod call;
 mod carry;
@@ -56,6 +58,7 @@ mod read;
 mod refusal;
 mod reply;
 mod result;
+mod resume;
 mod tap;
 mod turn;
 

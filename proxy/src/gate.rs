@@ -13,6 +13,7 @@ use weir_recorder::{DigestKey, Recorder};
 use crate::approvals::Approvals;
 use crate::config::Limits;
 use crate::definitions::Definitions;
+use crate::enforce::Resumable;
 use crate::grants::Grants;
 use crate::keeping::Keeping;
 use crate::ledger::Ledger;
@@ -49,6 +50,8 @@ pub(crate) struct Gate {
     pub(crate) in_flight: Arc<Semaphore>,
     /// Streams that clients hold open.
     pub(crate) streams: Arc<Semaphore>,
+    /// Those of calls under way that a client may come back for.
+    pub(crate) resumable: Resumable,
     /// Results that are on their way to a file.
     pub(crate) spilling: Arc<Semaphore>,
     /// The tasks that carry calls to their servers.

@@ -23,6 +23,7 @@ mod replica;
 mod serve;
 mod sessions;
 pub mod sse;
+mod stall;
 mod strangers;
 mod telemetry;
 mod tls;

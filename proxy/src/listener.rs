@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::server::TlsStream;
@@ -17,11 +18,15 @@ use tokio_rustls::server::TlsStream;
 use crate::enforce::enforce;
 use crate::gate::Gate;
 use crate::peer::Peer;
+use crate::stall::Stall;
 use crate::strangers::TurnedAway;
 use crate::tls::Presented;
 
 /// Requests that one HTTP/2 connection may have open.
 const STREAMS_PER_CONNECTION: u32 = 128;
+/// A connection on which nothing comes is asked after so long whether its other end still is, and then again.
+const ALIVE: Duration = Duration::from_secs(60);
+const ALIVE_AGAIN: Duration = Duration::from_secs(15);
 /// Bytes of a request's line and headers.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
@@ -79,8 +84,12 @@ async fn connection(
     watcher: Watcher,
     place: OwnedSemaphorePermit,
 ) {
-    // Small answers go out at once; a socket that cannot do this still works.
+    // Small answers go out at once, and a client that is gone without a word is noticed; a socket that cannot do this still works.
     drop(stream.set_nodelay(true));
+    let alive = TcpKeepalive::new()
+        .with_time(ALIVE)
+        .with_interval(ALIVE_AGAIN);
+    drop(SockRef::from(&stream).set_tcp_keepalive(&alive));
     let handshake =
         tokio::time::timeout(gate.limits.handshake_timeout, tls.acceptor().accept(stream)).await;
     let stream = match handshake {
@@ -98,6 +107,7 @@ async fn connection(
     let chain = stream.get_ref().1.peer_certificates();
     let end = Arc::new(Peer::new(peer.ip(), chain, tls));
     let protocol = server.of(&stream);
+    let stream = Stall::new(stream, gate.patience());
     let told = Arc::clone(&gate);
     let service = service_fn(move |request| {
         let (gate, end) = (Arc::clone(&gate), Arc::clone(&end));

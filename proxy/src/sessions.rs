@@ -5,7 +5,7 @@
 //! subject of the certificate or access token that opened it), and everyone else gets the same answer as for an id that
 //! never was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 const SILENCE_MAX: Duration = Duration::from_mins(30);
 /// Silence after which a session of the protocol is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(24);
+
+/// Events of streams that a derived session remembers.
+const EVENTS_MAX: usize = 256;
 
 /// Every session that is remembered.
 #[derive(Debug)]
@@ -58,6 +61,8 @@ struct Entry {
     owner: Arc<str>,
     session: Session,
     seen: Instant,
+    /// Of the events that it was told, the newest that had ids; only where the protocol has no session.
+    events: VecDeque<[u8; 16]>,
 }
 
 /// The session id names no session of this owner.
@@ -118,6 +123,7 @@ impl Sessions {
                 owner: Arc::clone(owner),
                 session: session.clone(),
                 seen: now,
+                events: VecDeque::new(),
             },
         );
         session
@@ -148,6 +154,7 @@ impl Sessions {
                 owner: Arc::clone(owner),
                 session: Session { id, client },
                 seen: now,
+                events: VecDeque::new(),
             },
         );
         Ok(())
@@ -163,6 +170,40 @@ impl Sessions {
         if let Some(entry) = self.known().get_mut(&key) {
             entry.session.client = client;
         }
+    }
+
+    /// Remembers that a derived session was told an event.
+    pub(crate) fn told(&self, owner: &Arc<str>, address: IpAddr, agent: &str, event: [u8; 16]) {
+        let key = Key::Derived {
+            owner: Arc::clone(owner),
+            address,
+            agent: Arc::from(agent),
+        };
+        if let Some(entry) = self.known().get_mut(&key) {
+            if entry.events.len() == EVENTS_MAX {
+                entry.events.pop_front();
+            }
+            entry.events.push_back(event);
+        }
+    }
+
+    /// Whether it was.
+    pub(crate) fn was_told(
+        &self,
+        owner: &Arc<str>,
+        address: IpAddr,
+        agent: &str,
+        event: [u8; 16],
+    ) -> bool {
+        let key = Key::Derived {
+            owner: Arc::clone(owner),
+            address,
+            agent: Arc::from(agent),
+        };
+        let known = self.known();
+        known
+            .get(&key)
+            .is_some_and(|entry| entry.events.contains(&event))
     }
 
     /// Forgets a session that was ended.

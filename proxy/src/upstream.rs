@@ -49,6 +49,8 @@ pub enum Transport {
         url: ::http::Uri,
         /// Certificates to trust instead of the platform's (PEM file).
         ca: Option<PathBuf>,
+        /// Which versions are spoken.
+        versions: Versions,
     },
     /// A child process that speaks one message per line.
     Stdio {
@@ -68,6 +70,15 @@ pub enum Transport {
     },
 }
 
+/// The versions of HTTP that a server is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versions {
+    /// HTTP/1.1 alone.
+    One,
+    /// HTTP/2 where the server takes it in the TLS handshake.
+    Both,
+}
+
 /// Whom one peer serves: a child process, or a stream of [`Transport::Sse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
@@ -82,11 +93,12 @@ pub enum Sharing {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http { url, ca } => f
+            Self::Http { url, ca, versions } => f
                 .debug_struct("Http")
                 .field("host", &url.host())
                 .field("path", &url.path())
                 .field("ca", ca)
+                .field("versions", versions)
                 .finish(),
             Self::Stdio {
                 command,

@@ -11,7 +11,7 @@ use super::keeping::{Secrets, read_keeping};
 use super::read::{Environment, read_name};
 use super::section::{Found, Section};
 use super::{Limits, ServerConfig, secret_header};
-use crate::upstream::{Sharing, Transport, UpstreamLimits, UpstreamSpec};
+use crate::upstream::{Sharing, Transport, UpstreamLimits, UpstreamSpec, Versions};
 
 pub(super) fn read_servers(
     sections: &[Section<'_, '_>],
@@ -114,6 +114,7 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
     let directory = section.string("directory").map_or(".", |found| found.value);
     let directory = section.source.resolve(directory);
     let is_sse = read_is_sse(section, url.is_some());
+    let versions = read_versions(section, url.as_ref(), is_sse);
     match (url, command.is_empty()) {
         (Some(url), true) if is_sse => Transport::Sse {
             url: read_url(section, &url),
@@ -122,6 +123,7 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
         (Some(url), true) => Transport::Http {
             url: read_url(section, &url),
             ca,
+            versions,
         },
         (None, false) => {
             let command = command
@@ -143,6 +145,7 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
             Transport::Http {
                 url: http::Uri::default(),
                 ca,
+                versions,
             }
         }
         (None, true) => {
@@ -150,9 +153,24 @@ fn read_transport(section: &Section<'_, '_>, environment: Environment<'_>) -> Tr
             Transport::Http {
                 url: http::Uri::default(),
                 ca,
+                versions,
             }
         }
     }
+}
+
+/// Whether HTTP/2 is offered to the server.
+fn read_versions(section: &Section<'_, '_>, url: Option<&Found<&str>>, is_sse: bool) -> Versions {
+    if section.flag("http2") != Some(true) {
+        return Versions::One;
+    }
+    if is_sse || !url.is_some_and(|url| url.value.starts_with("https:")) {
+        section.problem(
+            "`http2` is for a server at an https address",
+            Some("it is offered in the TLS handshake, and only streamable HTTP is spoken over it"),
+        );
+    }
+    Versions::Both
 }
 
 /// Whether the server at `url` speaks the transport of 2024-11-05.

@@ -10,6 +10,7 @@ use http::{Method, Response, StatusCode};
 use super::carry::{self, Carriage, Passage};
 use super::envelope::{accept, caller_key, era_of, without_credentials};
 use super::refusal::{Refusal, refuse};
+use super::resume::last_event;
 use super::{Body, Caller, Turn};
 use crate::gate::Gate;
 use crate::leave::{Leave, Pass};
@@ -44,6 +45,11 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
         )
         .await;
     };
+    if !may_resume(gate, caller, head, id) {
+        let received_at = gate.ledger.clock().now();
+        let refusal = Refusal::NotItsEvent;
+        return refuse(gate, caller, received_at, &Bytes::new(), refusal).await;
+    }
     let Ok(place) = Arc::clone(&gate.streams).try_acquire_owned() else {
         let received_at = gate.ledger.clock().now();
         return refuse(gate, caller, received_at, &Bytes::new(), Refusal::Busy).await;
@@ -77,4 +83,19 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
         gate.sessions.end(&caller.server.name, id);
     }
     response
+}
+
+/// Whether the stream that is asked for, if it is one that broke off, is the caller's own. A session of the protocol says so to the
+/// server; without one only what Weir has told the caller does.
+fn may_resume(gate: &Gate, caller: &Caller, head: &Parts, session: Option<&str>) -> bool {
+    match last_event(&head.headers) {
+        Ok(Some(event)) if session.is_none() => gate.sessions.was_told(
+            &caller.identity.owner,
+            caller.peer.address,
+            &caller.agent,
+            gate.digest_key.digest(event.as_bytes()),
+        ),
+        Ok(_) => true,
+        Err(()) => false,
+    }
 }

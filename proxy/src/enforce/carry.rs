@@ -1,12 +1,13 @@
 //! The phases `forward` and `finish`: a message goes to its server, the answer comes back, and the record hears how it ended.
 //!
 //! Each message is carried by a task of its own, so that a legacy client that hangs up does not cut off its call: the task goes
-//! on listening and writes down how the call ended. In the modern era hanging up is a cancel, and is passed on at once.
+//! on listening and writes down how the call ended, or hands it to the connection that comes for the rest. In the modern era
+//! hanging up is a cancel, and is passed on at once.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -16,6 +17,7 @@ use super::Caller;
 use super::envelope::Accept;
 use super::open_call::{OpenCall, end};
 use super::reply::{self, Body};
+use super::resume::{Rest, last_event};
 use super::tap::Tap;
 use super::turn::Turn;
 use crate::gate::Gate;
@@ -150,7 +152,8 @@ impl Carriage {
         if let Some(open) = &mut open {
             open.forwarded();
         }
-        let tap = Tap::new(&gate, &caller, &session, &exchange);
+        let rest = rest_of(&gate, &exchange).await;
+        let tap = Tap::new(&gate, &caller, &session, &exchange, rest.as_ref());
         let upstream = caller.server.upstream.clone();
         let answer = tokio::select! {
             biased;
@@ -159,6 +162,7 @@ impl Carriage {
         };
         let delivered = match answer {
             None => {
+                let open = open.or(rest.map(|rest| rest.open));
                 end(open, Outcome::Unknown, None, false);
                 Delivered::GivenUp
             }
@@ -168,13 +172,24 @@ impl Carriage {
                 }
                 let given_back = error.reached == Reached::Never;
                 end(open, outcome_of(error.cause), None, given_back);
-                Delivered::Failed(error)
+                drop(deliver.send(Delivered::Failed(error)));
+                return tap.not_resumed(rest).await;
             }
-            Some(Ok(answer)) => return tap.pass_on(answer, open, place, deliver).await,
+            Some(Ok(answer)) => return tap.pass_on(answer, (open, rest), place, deliver).await,
         };
         // A client that has hung up misses its answer; the record has it.
         drop(deliver.send(delivered));
     }
+}
+
+/// The call whose stream a client comes back for.
+async fn rest_of(gate: &Gate, exchange: &Exchange) -> Option<Rest> {
+    if exchange.method != Method::GET || exchange.era == Era::Modern {
+        return None;
+    }
+    let event = last_event(&exchange.headers).ok()??;
+    let event = gate.digest_key.digest(event.as_bytes());
+    gate.resumable.take(&exchange.caller, event).await
 }
 
 pub(super) fn outcome_of(cause: Cause) -> Outcome {

@@ -196,7 +196,14 @@ impl Stream {
             .and_then(|kind| kind.to_str().ok());
         let is = |wanted: &str| kind.is_some_and(|kind| kind.starts_with(wanted));
         if head.status == StatusCode::OK && is(EVENTS) {
-            while let Some(Ok(frame)) = body.frame().await {
+            loop {
+                let frame = tokio::select! {
+                    biased;
+                    // The rest is let go, as it would be without a person in between.
+                    () = self.events.closed() => return,
+                    frame = body.frame() => frame,
+                };
+                let Some(Ok(frame)) = frame else { return };
                 let Ok(bytes) = frame.into_data() else {
                     continue;
                 };
@@ -204,7 +211,6 @@ impl Stream {
                     return;
                 }
             }
-            return;
         }
         let whole = match body.collect().await {
             Ok(whole) => whole.to_bytes(),

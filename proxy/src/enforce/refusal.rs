@@ -41,6 +41,8 @@ pub(crate) enum Refusal {
     },
     /// A body where none is read.
     StrayBody,
+    /// The stream of an event that the caller was not told.
+    NotItsEvent,
 }
 
 impl Refusal {
@@ -51,7 +53,9 @@ impl Refusal {
             Self::Incomplete => StatusCode::REQUEST_TIMEOUT,
             // A client that named its request gets an answer to it: some end their session on an HTTP error.
             Self::Malformed(Malformed { id: Some(_), .. }) => StatusCode::OK,
-            Self::Malformed(_) | Self::Disagree { .. } | Self::StrayBody => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Disagree { .. } | Self::StrayBody | Self::NotItsEvent => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Session { .. } => StatusCode::NOT_FOUND,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoDoor { status, .. } => *status,
@@ -73,7 +77,8 @@ impl Refusal {
             }
             | Self::Session { .. }
             | Self::NoDoor { .. }
-            | Self::StrayBody => -32600,
+            | Self::StrayBody
+            | Self::NotItsEvent => -32600,
             Self::Busy => -32000,
         }
     }
@@ -91,6 +96,7 @@ impl Refusal {
             Self::Busy => "busy",
             Self::NoDoor { .. } => "no_door",
             Self::StrayBody => "stray_body",
+            Self::NotItsEvent => "not_its_event",
         }
     }
 
@@ -109,6 +115,9 @@ impl Refusal {
             Self::Busy => "too many requests are under way".to_owned(),
             Self::NoDoor { text, .. } => (*text).to_owned(),
             Self::StrayBody => "GET and DELETE carry no message".to_owned(),
+            Self::NotItsEvent => {
+                "Last-Event-ID is no event that was sent to this client".to_owned()
+            }
         }
     }
 
@@ -123,14 +132,15 @@ impl Refusal {
             | Self::Incomplete
             | Self::Busy
             | Self::NoDoor { .. }
-            | Self::StrayBody => None,
+            | Self::StrayBody
+            | Self::NotItsEvent => None,
         }
     }
 
     fn length(&self, body: &Bytes) -> Option<i64> {
         match self {
             Self::TooLarge { length } => length.and_then(|length| i64::try_from(length).ok()),
-            Self::Busy | Self::NoDoor { .. } | Self::StrayBody => None,
+            Self::Busy | Self::NoDoor { .. } | Self::StrayBody | Self::NotItsEvent => None,
             Self::Compressed
             | Self::ContentType
             | Self::Incomplete
@@ -196,7 +206,8 @@ pub(crate) async fn refuse(
         | Refusal::Malformed(_)
         | Refusal::Disagree { .. }
         | Refusal::Session { .. }
-        | Refusal::StrayBody => {}
+        | Refusal::StrayBody
+        | Refusal::NotItsEvent => {}
     }
     reply::error(refusal.status(), refusal.id(), refusal.code(), &text)
 }

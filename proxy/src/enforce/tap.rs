@@ -7,7 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 use weir_recorder::Outcome;
 
 use super::Caller;
@@ -15,12 +17,14 @@ use super::carry::{Delivered, LISTEN, WITHHELD, outcome_of};
 use super::open_call::{OpenCall, end};
 use super::outcome::{Ending, Said, look};
 use super::reply;
+use super::resume::{Comer, Held, Rest};
 use crate::gate::Gate;
 use crate::listing::{self, Listing};
 use crate::sessions::Session;
 use crate::sse::Event;
 use crate::upstream::{
     Answer, AnswerBody, Cause, Era, Exchange, ForwardError, MessageKind, Reached, StreamFault,
+    Upstream,
 };
 
 /// Events that may wait for a slow client; the server is not read any further meanwhile.
@@ -50,6 +54,7 @@ impl Tap {
         caller: &Caller,
         session: &Session,
         exchange: &Exchange,
+        rest: Option<&Rest>,
     ) -> Self {
         // A stream may resume where the answer to a list broke off, so there any list may come.
         let listings = match (exchange.kind, Listing::of_method(&exchange.rpc_method)) {
@@ -64,7 +69,10 @@ impl Tap {
             headers: exchange.headers.clone(),
             protocol_session: exchange.session.clone(),
             caller_key: Arc::clone(&exchange.caller),
-            id: exchange.request_id.as_ref().map(|id| Arc::clone(&id.raw)),
+            id: match rest {
+                Some(rest) => Some(Arc::clone(&rest.id)),
+                None => exchange.request_id.as_ref().map(|id| Arc::clone(&id.raw)),
+            },
             rpc_method: Arc::clone(&exchange.rpc_method),
             method: exchange.method.clone(),
             kind: exchange.kind,
@@ -76,7 +84,7 @@ impl Tap {
     pub(super) async fn pass_on(
         self,
         answer: Answer,
-        open: Option<OpenCall>,
+        (open, rest): (Option<OpenCall>, Option<Rest>),
         place: OwnedSemaphorePermit,
         deliver: oneshot::Sender<Delivered>,
     ) {
@@ -102,20 +110,31 @@ impl Tap {
                 detail,
             };
             drop(deliver.send(Delivered::Failed(error)));
-            return;
+            return self.not_resumed(rest).await;
         }
         match body {
             AnswerBody::Whole(body) => {
                 let delivered = self.whole(status, headers, &body, open).await;
                 drop(deliver.send(delivered));
+                self.not_resumed(rest).await;
             }
             AnswerBody::Events(events) => {
                 let (send, receive) = mpsc::channel(EVENTS_WAITING_MAX);
                 drop(deliver.send(Delivered::Events(status, streaming(headers), receive)));
-                self.events(status, events, open, send).await;
+                let (resumed, held) =
+                    rest.map_or((None, None), |rest| (Some(rest.open), Some(rest.held)));
+                self.events(status, events, (open.or(resumed), held), send)
+                    .await;
             }
         }
         drop(place);
+    }
+
+    /// The server did not give the rest: that says nothing of the call, and the client may try again.
+    pub(super) async fn not_resumed(&self, rest: Option<Rest>) {
+        if let Some(rest) = rest {
+            self.away(rest, Outcome::Unknown).await;
+        }
     }
 
     /// An answer in one piece.
@@ -157,31 +176,55 @@ impl Tap {
         }
     }
 
-    /// An answer event by event. Ends with the stream, with the stop, or when a modern client hangs up.
+    /// An answer event by event. Ends with the stream, with the stop, when a modern client hangs up, or when the stream goes on on
+    /// another connection.
     async fn events(
         self,
         status: StatusCode,
         mut events: BoxStream<'static, Result<Event, StreamFault>>,
-        mut open: Option<OpenCall>,
+        (mut open, mut held): (Option<OpenCall>, Option<Held>),
         client: mpsc::Sender<Bytes>,
     ) {
         let patience = self.gate.patience();
         let mut client = Some(client);
+        // What the client has not taken yet, and until when it has time to.
+        let mut waiting: Option<(Bytes, Instant)> = None;
         loop {
+            let until = waiting.as_ref().map(|(_, until)| *until);
+            let idles = open.is_none() || self.listens();
             let next = tokio::select! {
                 biased;
                 () = self.gate.giving_up.cancelled() => return end(open, Outcome::Unknown, Some(status), false),
-                () = self.gate.stopping.cancelled(), if open.is_none() || self.listens() => return,
-                () = self.caller.grant.revoked.cancelled(), if open.is_none() || self.listens() => return,
-                () = self.caller.lapsed(), if open.is_none() || self.listens() => return,
-                () = gone(client.as_ref()), if client.is_some() => {
+                () = self.gate.stopping.cancelled(), if idles => return,
+                () = self.caller.grant.revoked.cancelled(), if idles => return,
+                () = self.caller.lapsed(), if idles => return,
+                comer = comer(held.as_mut()) => {
+                    drop(events);
+                    let Some(rest) = self.rest(open, held) else { return };
+                    return match comer.give(rest) {
+                        Ok(()) => (),
+                        Err(rest) => self.away(rest, Outcome::Unknown).await,
+                    };
+                }
+                () = gone(client.as_ref(), until) => {
                     if self.era == Era::Modern || open.is_none() {
                         return; // dropping the open call ends it as cancelled, dropping the stream tells the server
                     }
-                    client = None;
+                    (client, waiting) = (None, None);
+                    if held.is_none() {
+                        continue;
+                    }
+                    drop(events);
+                    let Some(rest) = self.rest(open, held) else { return };
+                    return self.away(rest, Outcome::Unknown).await;
+                }
+                () = room(client.as_ref()), if waiting.is_some() => {
+                    if let (Some(client), Some((raw, _))) = (&client, waiting.take()) {
+                        drop(client.try_send(raw)); // nobody else sends, so there is room
+                    }
                     continue;
                 }
-                next = next_within(&mut events, client.is_none().then_some(patience)) => next,
+                next = next_within(&mut events, client.is_none().then_some(patience)), if waiting.is_none() => next,
             };
             let event = match next {
                 Some(Ok(event)) => event,
@@ -189,28 +232,86 @@ impl Tap {
                     if fault.cause != Cause::Cancelled {
                         tracing::warn!(server = %self.caller.server.name, cause = %fault.cause, detail = fault.detail, "a stream broke off");
                     }
-                    return end(open, outcome_of(fault.cause), Some(status), false);
+                    let held = held.filter(|_| fault.cause == Cause::Broken);
+                    drop(client);
+                    return self
+                        .broke_off(open, held, outcome_of(fault.cause), status)
+                        .await;
                 }
-                // A stream that ends without the answer may be resumed; how the call ended is then not known here.
-                None => return end(open, Outcome::Unknown, Some(status), false),
+                None => {
+                    drop(client);
+                    return self.broke_off(open, held, Outcome::Unknown, status).await;
+                }
             };
+            if let Some(id) = event.id().filter(|id| !id.is_empty()) {
+                self.note_event(id);
+                if open.is_some() && self.can_be_resumed() {
+                    let held = held.get_or_insert_with(|| Held::new(&self.gate, &self.caller_key));
+                    held.stream.saw(&self.gate, id);
+                }
+            }
             let Some(raw) = self.event(&event, status, &mut open).await else {
                 return end(open, Outcome::HttpError, Some(status), false);
             };
-            if raw.is_empty() {
-                continue; // withheld
+            if open.is_none() {
+                held = None;
             }
-            if let Some(sender) = &client
-                && sender.send(raw).await.is_err()
+            if let Some(client) = &client
+                && !raw.is_empty()
+                && let Err(TrySendError::Full(raw)) = client.try_send(raw)
             {
-                client = None;
-                if self.era == Era::Modern {
-                    return;
-                }
+                waiting = Some((raw, Instant::now() + patience));
             }
             if client.is_none() && open.is_none() {
                 return;
             }
+        }
+    }
+
+    /// The server's stream ended without the answer. Where it can be resumed the client will; else how the call ended is not known.
+    async fn broke_off(
+        &self,
+        open: Option<OpenCall>,
+        held: Option<Held>,
+        outcome: Outcome,
+        status: StatusCode,
+    ) {
+        if held.is_none() {
+            return end(open, outcome, Some(status), false);
+        }
+        if let Some(rest) = self.rest(open, held) {
+            self.away(rest, outcome).await;
+        }
+    }
+
+    /// The call as whoever comes for its rest takes it over.
+    fn rest(&self, open: Option<OpenCall>, held: Option<Held>) -> Option<Rest> {
+        Some(Rest {
+            open: open?,
+            id: self.id.clone()?,
+            held: held?,
+        })
+    }
+
+    /// Whether the rest of a stream with ids can be had from the server by GET.
+    fn can_be_resumed(&self) -> bool {
+        let is_http = matches!(self.caller.server.upstream, Upstream::Http(_));
+        self.era == Era::Legacy && is_http && self.id.is_some()
+    }
+
+    /// Outside the protocol's sessions, what a caller was told is all that says which streams are its own.
+    fn note_event(&self, id: &[u8]) {
+        if self.protocol_session.is_none() {
+            let event = self.gate.digest_key.digest(id);
+            let Caller {
+                identity,
+                peer,
+                agent,
+                ..
+            } = &self.caller;
+            self.gate
+                .sessions
+                .told(&identity.owner, peer.address, agent, event);
         }
     }
 
@@ -315,10 +416,29 @@ fn streaming(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Done when the client has hung up.
-async fn gone(client: Option<&mpsc::Sender<Bytes>>) {
+/// Done when the client has hung up, or has not taken anything until then.
+async fn gone(client: Option<&mpsc::Sender<Bytes>>, until: Option<Instant>) {
+    let Some(client) = client else {
+        return std::future::pending().await;
+    };
+    match until {
+        None => client.closed().await,
+        Some(until) => drop(tokio::time::timeout_at(until, client.closed()).await),
+    }
+}
+
+/// Done when there is room for one more event on the way to the client.
+async fn room(client: Option<&mpsc::Sender<Bytes>>) {
     match client {
-        Some(client) => client.closed().await,
+        Some(client) => drop(client.reserve().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Done when somebody comes for the rest of the stream.
+async fn comer(held: Option<&mut Held>) -> Comer {
+    match held {
+        Some(held) => held.comer().await,
         None => std::future::pending().await,
     }
 }

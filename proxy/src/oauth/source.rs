@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::keys::KeySet;
 use crate::config::OauthConfig;
 use crate::config::oauth::is_safe;
-use crate::upstream::Connector;
+use crate::upstream::{Connector, Versions};
 
 /// From the connection to the last byte.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,7 +46,8 @@ impl Source {
             .parse()
             .map_err(|_| "`issuer` is no address".to_owned())?;
         let target = config.jwks.as_ref().unwrap_or(&issuer);
-        let connector = Connector::new(target, config.ca.as_deref(), CONNECT_TIMEOUT).await?;
+        let connector =
+            Connector::new(target, config.ca.as_deref(), Versions::One, CONNECT_TIMEOUT).await?;
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)

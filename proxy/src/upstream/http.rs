@@ -1,8 +1,8 @@
 //! An MCP server over HTTP or HTTPS.
 //!
 //! One request goes out once: nothing is retried, no redirect is followed, and what the caller may not say for itself
-//! (`Host`, credentials, content type, compression) is said by Weir. HTTP/1.1 only: there "never reached the server" can
-//! be told from "may have", see `docs/decisions/0030-upstream-http.md`.
+//! (`Host`, credentials, content type, compression) is said by Weir. Over HTTP/1.1, and over HTTP/2 where the configuration says so:
+//! `docs/decisions/0030-upstream-http.md` and `0185-http2-to-servers.md`.
 
 use std::error::Error as StdError;
 use std::path::Path;
@@ -26,7 +26,7 @@ use self::connector::ConnectTimeout;
 use crate::leave::Leave;
 use crate::upstream::{
     Answer, AnswerBody, Cause, ConnectError, Era, Exchange, ForwardError, MessageKind, Reached,
-    Transport, UpstreamLimits, UpstreamSpec,
+    Transport, UpstreamLimits, UpstreamSpec, Versions,
 };
 
 mod connector;
@@ -37,6 +37,13 @@ mod headers;
 /// connection that is just being closed fails and is not sent again.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 
+/// What one HTTP/2 stream may have on its way that its client does not take: so little that those of slow clients do not take up the
+/// connection, which all share.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+/// An HTTP/2 connection with requests under way is asked so often whether it still is one, and given up after so long.
+const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+
 /// A pool of connections to one endpoint.
 pub struct HttpUpstream {
     server: Arc<str>,
@@ -44,6 +51,8 @@ pub struct HttpUpstream {
     headers: Vec<(HeaderName, HeaderValue)>,
     limits: UpstreamLimits,
     client: HttpClient,
+    /// For streams that live for hours: over HTTP/2 they would take the places of calls on their connection.
+    streaming: HttpClient,
     /// Places for messages, and apart from them for the streams a GET opens, which live for hours.
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
@@ -59,6 +68,7 @@ pub(super) type HttpClient = Client<Connector, Full<Bytes>>;
 pub(super) async fn client(
     url: &Uri,
     ca: Option<&Path>,
+    versions: Versions,
     connect_timeout: Duration,
 ) -> Result<HttpClient, String> {
     if url
@@ -67,10 +77,15 @@ pub(super) async fn client(
     {
         return Err("a user or password in `url` is not sent: use `headers`".into());
     }
-    let connector = Connector::new(url, ca, connect_timeout).await?;
+    let connector = Connector::new(url, ca, versions, connect_timeout).await?;
     Ok(Client::builder(TokioExecutor::new())
         .pool_idle_timeout(POOL_IDLE)
         .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(PING.0)
+        .http2_keep_alive_timeout(PING.1)
         .retry_canceled_requests(false)
         .set_host(true)
         .build(connector))
@@ -89,18 +104,26 @@ impl HttpUpstream {
             server: Arc::clone(&spec.server),
             detail,
         };
-        let Transport::Http { url, ca } = &spec.transport else {
+        let Transport::Http { url, ca, versions } = &spec.transport else {
             return Err(refuse("is not reached over HTTP".into()));
         };
-        let client = client(url, ca.as_deref(), spec.limits.connect_timeout)
-            .await
-            .map_err(refuse)?;
+        let pool = async || {
+            client(url, ca.as_deref(), *versions, spec.limits.connect_timeout)
+                .await
+                .map_err(refuse)
+        };
+        let client = pool().await?;
+        let streaming = match versions {
+            Versions::One => client.clone(),
+            Versions::Both => pool().await?,
+        };
         Ok(Self {
             server: Arc::clone(&spec.server),
             url: url.clone(),
             headers: spec.headers.clone(),
             limits: spec.limits,
             client,
+            streaming,
             calls: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
             streams: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
             tasks: TaskTracker::new(),
@@ -115,7 +138,11 @@ impl HttpUpstream {
     ) -> Result<Answer, ForwardError> {
         let listens =
             exchange.method == Method::GET || &*exchange.rpc_method == "subscriptions/listen";
-        let places = if listens { &self.streams } else { &self.calls };
+        let (places, client) = if listens {
+            (&self.streams, &self.streaming)
+        } else {
+            (&self.calls, &self.client)
+        };
         let place = Arc::clone(places)
             .try_acquire_owned()
             .map_err(|_| ForwardError {
@@ -129,7 +156,7 @@ impl HttpUpstream {
         let gone_is_cancel = exchange.era == Era::Modern || exchange.kind == MessageKind::Bare;
         let request = self.request(leave, exchange)?;
         let running = self.tasks.spawn(carry(Carried {
-            client: self.client.clone(),
+            client: client.clone(),
             limits: self.limits,
             place,
             tasks: self.tasks.clone(),

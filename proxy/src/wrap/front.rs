@@ -50,6 +50,14 @@ struct Open {
     hangs_up: Option<AbortHandle>,
 }
 
+/// What a stream said before it ended.
+struct Told {
+    /// Any message at all.
+    any: bool,
+    /// Not the answer, which is still wanted.
+    owes: bool,
+}
+
 /// What a server said of the session.
 #[derive(Debug, Default, Clone)]
 struct Said {
@@ -200,7 +208,7 @@ impl Front {
             if !response.status().is_success() || !is_events(response.headers()) {
                 return; // it has none
             }
-            if self.tell_events(response, None, &mut last_event).await {
+            if self.tell_events(response, None, &mut last_event).await.any {
                 pause = STREAM_AGAIN.0;
             }
             if !self.is_over_http() {
@@ -253,7 +261,17 @@ impl Front {
             self.said().session = response.headers().get(SESSION).cloned();
         }
         if is_events(response.headers()) {
-            self.tell_events(response, Some(asked), &mut None).await;
+            let (status, mut last_event) = (response.status(), None);
+            let told = self
+                .tell_events(response, Some(asked), &mut last_event)
+                .await;
+            if let Some(id) = asked.id()
+                && told.owes
+                && !self.tell_rest(asked, last_event).await
+            {
+                let lost = unanswered(id, status, b"the server broke off");
+                self.out.say(lost.as_bytes()).await;
+            }
             return;
         }
         let status = response.status();
@@ -277,14 +295,41 @@ impl Front {
         }
     }
 
-    /// Tells the client every message of a stream, and if it ends without the answer, that; true if there was any.
+    /// Asks for the rest of an answer that broke off, where its events had ids; false if it is not to be had.
+    async fn tell_rest(&self, asked: &Asked, mut last_event: Option<HeaderValue>) -> bool {
+        let mut pause = STREAM_AGAIN.0;
+        while let Some(last) = last_event.clone()
+            && asked.protocol.is_none()
+            && pause < STREAM_AGAIN.1
+        {
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            let mut head = self.head(Method::GET, &Asked::default());
+            head.headers.insert(LAST_EVENT, last);
+            let response = bare(&self.gate, &self.caller, &head).await;
+            if !response.status().is_success() || !is_events(response.headers()) {
+                continue;
+            }
+            let told = self
+                .tell_events(response, Some(asked), &mut last_event)
+                .await;
+            if !told.owes {
+                return true;
+            }
+            if told.any {
+                pause = STREAM_AGAIN.0;
+            }
+        }
+        false
+    }
+
+    /// Tells the client every message of a stream.
     async fn tell_events(
         &self,
         response: Response<Body>,
         asked: Option<&Asked>,
         last_event: &mut Option<HeaderValue>,
-    ) -> bool {
-        let status = response.status();
+    ) -> Told {
         let (_, mut body) = response.into_parts();
         // What came through the gate is within its limit already.
         let mut splitter = Splitter::new(usize::MAX);
@@ -315,11 +360,10 @@ impl Front {
                 }
             }
         }
-        if let Some(id) = owed.filter(|_| !asked.is_some_and(Asked::is_hushed)) {
-            let lost = unanswered(id, status, b"the server broke off");
-            self.out.say(lost.as_bytes()).await;
+        Told {
+            any,
+            owes: owed.is_some() && !asked.is_some_and(Asked::is_hushed),
         }
-        any
     }
 
     /// Tells the client one message of the server, and notes which revision they settled on.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use weir_proxy::upstream::{
     Cause, Era, Exchange, Reached, Sharing, Transport, Upstream, UpstreamLimits, UpstreamSpec,
+    Versions,
 };
 
 use crate::common::{LIMITS, bare, events, failed, forward, next_data, request, whole};
@@ -67,6 +68,7 @@ async fn upstream(url: &str, limits: UpstreamLimits) -> Upstream {
         transport: Transport::Http {
             url: url.parse().unwrap(),
             ca: None,
+            versions: Versions::One,
         },
         headers: vec![own],
         sharing: Sharing::Session,

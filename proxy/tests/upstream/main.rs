@@ -10,6 +10,7 @@
 
 mod common;
 mod http;
+mod http2;
 mod shared;
 mod sse;
 mod stdio;

@@ -6,17 +6,19 @@ use rustls::ServerConfig;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
-use weir_proxy::upstream::{Cause, Era, Reached, Sharing, Transport, Upstream, UpstreamSpec};
+use weir_proxy::upstream::{
+    Cause, Era, Reached, Sharing, Transport, Upstream, UpstreamSpec, Versions,
+};
 
 use crate::common::{LIMITS, failed, forward, request, whole};
 use crate::http::Peer;
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
-fn identity(name: &str) -> (TlsAcceptor, String) {
+pub(crate) fn identity(name: &str, alpn: &[&[u8]]) -> (TlsAcceptor, String) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -25,12 +27,14 @@ fn identity(name: &str) -> (TlsAcceptor, String) {
             PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into(),
         )
         .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
 async fn upstream(port: u16, ca: Option<std::path::PathBuf>) -> Upstream {
     let url = format!("https://localhost:{port}/mcp").parse().unwrap();
-    let transport = Transport::Http { url, ca };
+    let versions = Versions::One;
+    let transport = Transport::Http { url, ca, versions };
     Upstream::connect(&UpstreamSpec {
         server: "nas".into(),
         transport,
@@ -46,7 +50,7 @@ async fn upstream(port: u16, ca: Option<std::path::PathBuf>) -> Upstream {
 async fn a_server_is_trusted_by_the_given_certificate_alone() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
-    let (acceptor, pem) = identity("localhost");
+    let (acceptor, pem) = identity("localhost", &[]);
     std::fs::write(&ca, pem).unwrap();
     let peer = Peer::new().await;
     let upstream = upstream(peer.port(), Some(ca)).await;
@@ -69,8 +73,8 @@ async fn a_server_is_trusted_by_the_given_certificate_alone() {
 async fn a_server_with_another_certificate_never_sees_the_message() {
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
-    std::fs::write(&ca, identity("localhost").1).unwrap();
-    for (acceptor, _) in [identity("localhost"), identity("elsewhere")] {
+    std::fs::write(&ca, identity("localhost", &[]).1).unwrap();
+    for (acceptor, _) in [identity("localhost", &[]), identity("elsewhere", &[])] {
         let peer = Peer::new().await;
         let upstream = upstream(peer.port(), Some(ca.clone())).await;
         let (answer, handshake) =
@@ -99,6 +103,7 @@ async fn a_certificate_file_that_is_none_is_one_clear_line() {
             transport: Transport::Http {
                 url: "https://localhost/mcp".parse().unwrap(),
                 ca: Some(path.clone()),
+                versions: Versions::One,
             },
             headers: vec![],
             sharing: Sharing::Session,

@@ -349,3 +349,18 @@ fn where_record_keys_come_from_is_told_and_the_keys_show_themselves_to_nobody() 
         weir_proxy::config::Encryption::Off
     );
 }
+
+#[test]
+fn http2_is_offered_over_tls_alone() {
+    for server in [
+        "url = \"http://nas.local/mcp\"",
+        "url = \"https://nas.local/sse\"\ntransport = \"sse\"",
+        "command = [\"nas\"]",
+    ] {
+        let told = problems(&format!(
+            "[[server]]\nname = \"nas\"\nhttp2 = true\n{server}\n"
+        ));
+        let expected = "`http2` is for a server at an https address: ";
+        assert!(told.contains(expected), "{server}: {told}");
+    }
+}

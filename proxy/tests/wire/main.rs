@@ -21,6 +21,7 @@ mod keeping;
 mod limits;
 mod refusals;
 mod reload;
+mod resumption;
 mod rig;
 mod secrets;
 mod sessions;

@@ -11,7 +11,7 @@ use super::backoff::Backoff;
 use super::peer::Peer;
 use super::process;
 use super::sse::{self, Place};
-use crate::upstream::{Sharing, Transport, UpstreamSpec, http};
+use crate::upstream::{Sharing, Transport, UpstreamSpec, Versions, http};
 
 #[expect(
     clippy::large_enum_variant,
@@ -61,7 +61,13 @@ impl Way {
                 }))
             }
             Transport::Sse { url, ca } => Ok(Self::Stream(Place {
-                client: http::client(url, ca.as_deref(), spec.limits.connect_timeout).await?,
+                client: http::client(
+                    url,
+                    ca.as_deref(),
+                    Versions::One,
+                    spec.limits.connect_timeout,
+                )
+                .await?,
                 url: url.clone(),
                 headers: spec.headers.clone(),
                 limits: spec.limits,

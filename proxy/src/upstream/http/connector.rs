@@ -19,7 +19,13 @@ use rustls_pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::upstream::Versions;
+
 type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A connection on which nothing comes is asked after so long whether its other end still is, and then again.
+const ALIVE: Duration = Duration::from_secs(60);
+const ALIVE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Opens connections for the pool; what fails or hangs here has not seen a byte of the message.
 #[derive(Debug, Clone)]
@@ -52,17 +58,24 @@ impl Connector {
     pub(crate) async fn new(
         url: &Uri,
         ca: Option<&Path>,
+        versions: Versions,
         connect_timeout: Duration,
     ) -> Result<Self, String> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // A server that is gone without a word is noticed also where nothing is awaited of it.
+        tcp.set_keepalive(Some(ALIVE));
+        tcp.set_keepalive_interval(Some(ALIVE_AGAIN));
         let tls = match (url.scheme(), ca) {
             (Some(scheme), None) if scheme == &Scheme::HTTP => trusting(RootCertStore::empty()),
             (_, Some(path)) => trusting(roots(path).await?),
             (_, None) => trusting_platform(),
         };
-        let tls = tls.map_err(|fault| format!("TLS cannot be set up: {fault}"))?;
+        let mut tls = tls.map_err(|fault| format!("TLS cannot be set up: {fault}"))?;
+        if versions == Versions::Both {
+            tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        }
         Ok(Self {
             https: HttpsConnector::from((tcp, tls)),
             connect_timeout,

@@ -43,7 +43,8 @@ pub(in crate::upstream) fn of(
     .boxed()
 }
 
-/// The same events, and read to their end if nobody wants them any more: a legacy disconnect is not a cancel.
+/// The same events, and read to their end if nobody wants them any more: a legacy disconnect is not a cancel. Where they have ids
+/// the server keeps the rest, and gives it to who asks, once this stream is let go.
 pub(super) fn kept(
     events: BoxStream<'static, Result<Event, StreamFault>>,
     tasks: TaskTracker,
@@ -51,6 +52,7 @@ pub(super) fn kept(
 ) -> BoxStream<'static, Result<Event, StreamFault>> {
     Kept {
         events: Some(events),
+        have_ids: false,
         tasks,
         closing,
     }
@@ -97,6 +99,7 @@ impl<P> Reading<P> {
 
 struct Kept {
     events: Option<BoxStream<'static, Result<Event, StreamFault>>>,
+    have_ids: bool,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -109,8 +112,12 @@ impl Stream for Kept {
             return Poll::Ready(None);
         };
         let polled = events.poll_next_unpin(context);
-        if let Poll::Ready(None | Some(Err(_))) = polled {
-            self.events = None;
+        match &polled {
+            Poll::Ready(Some(Ok(event))) => {
+                self.have_ids |= event.id().is_some_and(|id| !id.is_empty());
+            }
+            Poll::Ready(None | Some(Err(_))) => self.events = None,
+            Poll::Pending => {}
         }
         polled
     }
@@ -123,6 +130,9 @@ impl Drop for Kept {
         else {
             return;
         };
+        if self.have_ids {
+            return;
+        }
         let closing = self.closing.clone();
         let reading_on = async move {
             tokio::select! {
