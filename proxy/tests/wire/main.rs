@@ -26,3 +26,4 @@ mod secrets;
 mod sessions;
 mod shadow;
 mod stop;
+mod unrecorded;
