@@ -157,12 +157,14 @@ if (kind === "sdk-1") {
     });
   }).listen(Number(port), "127.0.0.1");
 } else {
-  const { Server, createMcpHandler } = await load("@modelcontextprotocol/server");
+  const { McpServer, createMcpHandler } = await load("@modelcontextprotocol/server");
   const { toNodeHandler, localhostHostValidation, localhostOriginValidation } = await load("@modelcontextprotocol/node");
   const handler = createMcpHandler(({ era }) => {
-    const server = new Server(...about, { capabilities: era === "modern" ? { ...capabilities, logging: undefined } : capabilities });
+    const mcp = new McpServer(...about, { capabilities: era === "modern" ? { ...capabilities, logging: undefined } : capabilities });
+    // By this it compares mirrored parameters with the arguments.
+    mcp.toolInputSchemaJson = (name) => data.tools.find((tool) => tool.name === name)?.inputSchema;
     for (const method of METHODS) {
-      server.setRequestHandler(method, ({ params }, ctx) => {
+      mcp.server.setRequestHandler(method, ({ params }, ctx) => {
         const meta = ctx.mcpReq.envelope ?? {};
         const notify = (method, params) => ctx.mcpReq.notify({ method, params });
         return answer(method, params ?? {}, {
@@ -171,12 +173,13 @@ if (kind === "sdk-1") {
           answers: { inputResponses: ctx.mcpReq.inputResponses, requestState: ctx.mcpReq.requestState?.() },
           notify,
           log: (said) => (era === "modern" ? ctx.mcpReq.log?.("info", said) : notify("notifications/message", { level: "info", data: said })),
-          request: (method, params) => ctx.mcpReq.send({ method, params }),
+          // It serves the legacy era without sessions: an answer of the client would find nobody, and waiting for it takes a minute.
+          request: () => Promise.reject(fault(-32603, "no session, so nothing can be asked")),
           closeStream: ctx.http?.closeSSE,
         });
       });
     }
-    return server;
+    return mcp;
   });
   const serve = toNodeHandler(handler);
   const guards = [localhostHostValidation(), localhostOriginValidation()];
