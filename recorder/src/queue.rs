@@ -237,6 +237,13 @@ impl Queue {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
             };
+            if matches!(self.options.durability, Durability::Interval(_)) {
+                // No sync gives a batch time to fill, and whoever woke this thread may wait for its core with more to write: one
+                // write and one change of threads for each call, if they are not let go first.
+                drop(state);
+                std::thread::yield_now();
+                state = self.lock();
+            }
         }
     }
 
