@@ -8,7 +8,8 @@ One core has the proxy, the other wrk and the server, so that what is compared i
 with one certificate and one cipher for all, kept alive; behind plain HTTP, kept alive. Each request is a tools/call of 300 bytes, which
 Weir authenticates, judges by a policy with rules on arguments and a limit, and records as the setting says. The contenders take turns;
 of the rounds the median is told, and ratios are medians of the ratios within each round. The disk's own sync is measured in between.
-How busy the proxy's core was is told too: a proxy that was not kept busy was not measured, but what loads it.
+How busy the proxy's core was is told too, since a proxy that was not kept busy was not measured, but what loads it; and what a second
+of its processor serves, which holds also where others use the machine.
 """
 
 import hashlib
@@ -271,15 +272,17 @@ def measure(all_of_them, seconds, script, folder):
                 seen[(one.name, connections)].append(load(one, connections, seconds, script))
     sync = statistics.median(syncs)
     print(f"the disk's own sync: {sync:.0f} µs (of {len(syncs)} medians {min(syncs):.0f} to {max(syncs):.0f})")
-    print(f"{'connections':>11}  {'proxy':14} {'a second':>9} {'of nginx':>9} {'least':>6} {'most':>6} {'p50 µs':>8} {'p99 µs':>8} {'busy':>5}")
+    print(f"{'connections':>11}  {'proxy':14} {'a second':>9} {'of nginx':>9} {'least':>6} {'most':>6} {'p50 µs':>8} {'p99 µs':>8} {'busy':>5} {'a CPU second':>13} {'of nginx':>9}")
     for connections in CONNECTIONS:
         for one in all_of_them:
             rounds, base = seen[(one.name, connections)], seen[("nginx", connections)]
             ratios = [own[0] / beside[0] for own, beside in zip(rounds, base)]
+            each = [own[0] / own[3] for own in rounds]
+            each_ratios = [own[0] / own[3] / (beside[0] / beside[3]) for own, beside in zip(rounds, base)]
             rate, p50, p99, busy = (statistics.median(column) for column in zip(*rounds))
             print(
                 f"{connections:11}  {one.name:14} {rate:9.0f} {statistics.median(ratios):9.2f} {min(ratios):6.2f} {max(ratios):6.2f} "
-                f"{p50:8.0f} {p99:8.0f} {busy:5.0%}"
+                f"{p50:8.0f} {p99:8.0f} {busy:5.0%} {statistics.median(each):13.0f} {statistics.median(each_ratios):9.2f}"
             )
     added = [sync_on[1] - off[1] for sync_on, off in zip(seen[("weir sync", 1)], seen[("weir off", 1)])]
     print(f"sync over off at one connection, p50: {statistics.median(added):.0f} µs, {statistics.median(added) / sync:.2f} of the disk's own sync")
