@@ -26,7 +26,7 @@ MODULES = PEERS / "node" / "node_modules"
 EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 PYPI = {"mcp-1": ["mcp==1.30.*", "h2"], "mcp-2": ["mcp==2.3.*", "h2", "hypercorn"], "fastmcp": ["fastmcp==4.*"]}
 MODERN = PEERS / "mcp-2" / "bin" / "python"
-NPM = [*(f"@modelcontextprotocol/{name}" for name in ["server-everything", "sdk@1", "client@2", "server@2"]), "zod@4"]
+NPM = [*(f"@modelcontextprotocol/{name}" for name in ["server-everything", "sdk@1", "client@2", "server@2", "node@2"]), "zod@4"]
 
 EVERYTHING_POLICY = {
     "version": "1",

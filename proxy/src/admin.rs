@@ -11,7 +11,7 @@ use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use tokio::net::TcpListener;
-use weir_recorder::Room;
+use weir_recorder::{Durability, Room};
 
 use crate::gate::Gate;
 use crate::oauth::IssuerHealth;
@@ -103,6 +103,7 @@ impl From<IssuerHealth> for OauthHealth {
 #[derive(Debug, Serialize)]
 struct RecordHealth {
     recording: bool,
+    durability: &'static str,
     fault: Option<String>,
     waiting: usize,
     unsealed: u64,
@@ -134,6 +135,11 @@ impl From<Room> for RoomHealth {
 
 async fn healthz(State(gate): State<Arc<Gate>>) -> (StatusCode, Json<Health>) {
     let record = gate.recorder.health();
+    let durability = match gate.recorder.durability() {
+        Durability::Sync => "sync",
+        Durability::Interval(_) => "interval",
+        Durability::Off => "off",
+    };
     let reloads = gate.reloads.fared();
     let status = if record.recording {
         (StatusCode::OK, "ok")
@@ -144,7 +150,8 @@ async fn healthz(State(gate): State<Arc<Gate>>) -> (StatusCode, Json<Health>) {
         status: status.1,
         node: gate.ledger.node().to_owned(),
         record: RecordHealth {
-            recording: record.recording,
+            recording: record.recording && durability != "off",
+            durability,
             fault: record.fault,
             waiting: record.waiting,
             unsealed: record.unsealed,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use weir_policy::ResolverSpec;
-use weir_recorder::Retain;
+use weir_recorder::{Durability, Retain};
 
 pub use approvals::{ApprovalsConfig, ApproverConfig};
 pub use credential::{AccessName, Credential};
@@ -104,8 +104,8 @@ pub struct RecordConfig {
     pub path: PathBuf,
     /// This proxy's name in the record; the folder's own if left out.
     pub node: Option<String>,
-    /// How long a decision may be at risk: `None` is not at all.
-    pub interval: Option<Duration>,
+    /// When a decision counts as written, or that none is.
+    pub durability: Durability,
     /// Rows at which a segment is sealed.
     pub seal_rows: usize,
     /// Age at which a segment is sealed.

@@ -19,6 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use weir_policy::{AskKind, Context, Decision, ENGINE, Micros};
 use weir_recorder::{Call, Outcome};
 
+use crate::call_id;
 use crate::enforce::call::Draft;
 use crate::enforce::carry::{Carriage, Passage};
 use crate::enforce::envelope::Envelope;
@@ -206,7 +207,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
             Err(_) => return refuse(Refusal::Busy).await,
         }
     }
-    let call_id = fresh_call_id(received_at);
+    let call_id = call_id::fresh(received_at);
     let definition = ask.as_ref().and_then(|ask| match ask.kind {
         AskKind::ToolCall => caller.server.definitions.digest(&ask.wire_tool),
         AskKind::Resource | AskKind::Prompt | AskKind::Method => None,
@@ -482,15 +483,4 @@ impl Gate {
             began.elapsed(),
         );
     }
-}
-
-/// A name for a call, in the order of their times as far as milliseconds tell.
-fn fresh_call_id(received_at: Micros) -> [u8; 16] {
-    let (seconds, rest) = (
-        received_at.0.div_euclid(1_000_000),
-        received_at.0.rem_euclid(1_000_000),
-    );
-    let at =
-        uuid::Timestamp::from_unix(uuid::NoContext, seconds.unsigned_abs(), rest as u32 * 1_000);
-    *uuid::Uuid::new_v7(at).as_bytes()
 }

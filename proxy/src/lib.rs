@@ -5,6 +5,7 @@
 
 mod admin;
 mod approvals;
+mod call_id;
 mod certificate;
 pub mod config;
 mod definitions;
@@ -17,6 +18,7 @@ pub mod ledger;
 mod listener;
 pub mod listing;
 mod oauth;
+mod outlive;
 mod peer;
 mod reload;
 mod replica;

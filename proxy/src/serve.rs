@@ -12,9 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_recorder::{
-    Disk, Durability, Event, EventKind, RecordError, RecordOptions, Recorder, Storage,
-};
+use weir_recorder::{Disk, Event, EventKind, RecordError, RecordOptions, Recorder, Storage};
 
 use crate::approvals::Approvals;
 use crate::config::{Config, Encryption, RecordConfig};
@@ -284,9 +282,7 @@ fn record_options(
 ) -> Result<RecordOptions, RecordError> {
     Ok(RecordOptions {
         node: record.node.clone(),
-        durability: record
-            .interval
-            .map_or(Durability::Sync, Durability::Interval),
+        durability: record.durability,
         seal_rows: record.seal_rows,
         seal_age: record.seal_age,
         commit_wait_max: record.commit_wait_max,

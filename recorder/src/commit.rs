@@ -3,11 +3,13 @@
 use tokio::sync::oneshot;
 
 use crate::Verdict;
+use crate::queue::Promise;
 
 /// Leave to forward one call: its decision is `allow`, or a person's answer is, and it is durable.
 ///
 /// Nothing but [`Commit::wait`] makes one, it cannot be copied, and forwarding takes it by value: no call is forwarded
-/// without a record, and none twice on one record (invariant I2).
+/// without a record, and none twice on one record (invariant I2). Under [`Durability::Off`](crate::Durability::Off) the operator has
+/// said that there is to be no record, and it stands for the decision alone.
 ///
 /// ```compile_fail
 /// let forged = weir_recorder::Permit { seq: 1, call_id: [0; 16] };
@@ -50,10 +52,12 @@ pub struct Commit {
 enum Durable {
     Pending(oneshot::Receiver<Result<(), Unrecorded>>),
     Refused(Unrecorded),
+    /// Recording is off, so there is nothing to wait for.
+    Unwritten,
 }
 
 impl Commit {
-    /// The entry's place in the log.
+    /// The entry's place in the log; below zero if recording is off, where it has none.
     pub fn seq(&self) -> i64 {
         self.seq
     }
@@ -70,6 +74,7 @@ impl Commit {
         match self.durable {
             Durable::Pending(receiver) => receiver.await.unwrap_or(Err(Unrecorded::Closed))?,
             Durable::Refused(why) => return Err(why),
+            Durable::Unwritten => {}
         }
         Ok(self.permit)
     }
@@ -81,6 +86,7 @@ impl Commit {
                 .blocking_recv()
                 .unwrap_or(Err(Unrecorded::Closed))?,
             Durable::Refused(why) => return Err(why),
+            Durable::Unwritten => {}
         }
         Ok(self.permit)
     }
@@ -88,7 +94,7 @@ impl Commit {
     /// Why the entry was refused without being queued, if it was.
     pub fn refused(&self) -> Option<&Unrecorded> {
         match &self.durable {
-            Durable::Pending(_) => None,
+            Durable::Pending(_) | Durable::Unwritten => None,
             Durable::Refused(why) => Some(why),
         }
     }
@@ -98,14 +104,14 @@ impl Commit {
         at: i64,
         verdict: Verdict,
         call_id: [u8; 16],
-        receiver: oneshot::Receiver<Result<(), Unrecorded>>,
+        promise: Option<Promise>,
     ) -> Self {
         let permit = (verdict == Verdict::Allow).then_some(Permit { seq, call_id });
         Self {
             seq,
             at,
             permit,
-            durable: Durable::Pending(receiver),
+            durable: promise.map_or(Durable::Unwritten, Durable::Pending),
         }
     }
 
@@ -113,7 +119,7 @@ impl Commit {
     pub(crate) fn answer(
         (seq, at): (i64, i64),
         (call_seq, call_id): (i64, [u8; 16]),
-        receiver: oneshot::Receiver<Result<(), Unrecorded>>,
+        promise: Option<Promise>,
     ) -> Self {
         Self {
             seq,
@@ -122,20 +128,16 @@ impl Commit {
                 seq: call_seq,
                 call_id,
             }),
-            durable: Durable::Pending(receiver),
+            durable: promise.map_or(Durable::Unwritten, Durable::Pending),
         }
     }
 
-    pub(crate) fn entry(
-        seq: i64,
-        at: i64,
-        receiver: oneshot::Receiver<Result<(), Unrecorded>>,
-    ) -> Self {
+    pub(crate) fn entry(seq: i64, at: i64, promise: Option<Promise>) -> Self {
         Self {
             seq,
             at,
             permit: None,
-            durable: Durable::Pending(receiver),
+            durable: promise.map_or(Durable::Unwritten, Durable::Pending),
         }
     }
 

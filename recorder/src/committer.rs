@@ -111,7 +111,7 @@ impl Committer {
         batch: &Batch,
     ) -> std::io::Result<()> {
         journal.append(batch.bytes())?;
-        let durable = self.queue.options.durability == Durability::Sync;
+        let durable = !matches!(self.queue.options.durability, Durability::Interval(_));
         if durable {
             journal.sync()?;
         }

@@ -75,6 +75,7 @@ impl Identity {
         let (durability, interval_ms) = match options.durability {
             Durability::Sync => ("sync", None),
             Durability::Interval(pause) => ("interval", Some(millis(pause))),
+            Durability::Off => ("off", None),
         };
         let identity = Self {
             node,

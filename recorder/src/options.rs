@@ -86,6 +86,8 @@ pub enum Durability {
     Sync,
     /// Once handed to the operating system, with a sync at least this often: that much is at risk when the power fails.
     Interval(Duration),
+    /// Never: calls are neither written nor held up for it. Events still are.
+    Off,
 }
 
 impl RecordOptions {

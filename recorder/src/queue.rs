@@ -95,17 +95,20 @@ impl Queue {
         (stamped, at): (i64, i64),
         standing: Standing,
         write: impl FnOnce(i64, &mut Vec<u8>) -> bool,
-    ) -> Result<(i64, Promise), Unrecorded> {
+    ) -> Result<(i64, Option<Promise>), Unrecorded> {
         let mut state = self.lock();
         state.admit(&self.options)?;
         if state.counted_to > stamped || state.last_at > at {
             return Err(Unrecorded::StaleStamp);
         }
+        if self.options.durability == Durability::Off {
+            return Ok((state.enter_unwritten(standing, at), None));
+        }
         let seq = state.next_seq;
         let kind = Entering::Decision { standing };
         let promise = self.enter(&mut state, (seq, at), kind, |bytes| write(seq, bytes))?;
         self.wake_if_idle(state);
-        Ok((seq, promise))
+        Ok((seq, Some(promise)))
     }
 
     /// Queues a fact at the next place, which it comes back with; `write` encodes it for that.
@@ -114,13 +117,17 @@ impl Queue {
         now: i64,
         fact: Entering,
         write: impl FnOnce(i64, i64, &mut Vec<u8>) -> bool,
-    ) -> (i64, i64, Result<Promise, Unrecorded>) {
+    ) -> (i64, i64, Result<Option<Promise>, Unrecorded>) {
         let mut state = self.lock();
         let at = match state.last_at.max(now) {
             // The recorder itself tells of something, and of nothing else was ever told.
             i64::MIN => wall_clock(),
             at => at,
         };
+        if let Some(call_seq) = fact.of_unwritten() {
+            let entered = state.take_unwritten(fact, at);
+            return (call_seq, at, entered.map(|()| None));
+        }
         let seq = state.next_seq;
         let promise = state
             .take_fact(fact, &self.options)
@@ -128,7 +135,7 @@ impl Queue {
         if promise.is_ok() {
             self.wake_if_idle(state);
         }
-        (seq, at, promise)
+        (seq, at, promise.map(Some))
     }
 
     /// Queues an entry of an older file again, under its own place.
@@ -230,6 +237,13 @@ impl Queue {
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
             };
+            if matches!(self.options.durability, Durability::Interval(_)) {
+                // No sync gives a batch time to fill, and whoever woke this thread may wait for its core with more to write: one
+                // write and one change of threads for each call, if they are not let go first.
+                drop(state);
+                std::thread::yield_now();
+                state = self.lock();
+            }
         }
     }
 

@@ -20,8 +20,9 @@ use crate::sealer::Sealer;
 use crate::spare::Spare;
 use crate::storage::Metered;
 use crate::{
-    Calls, CompactedDay, Compaction, DigestKey, Event, EventKind, Hash, Log, RecordError,
-    RecordOptions, RecordReader, RemovedDay, Shipment, Storage, Unrecorded, VerifyingKey, spilled,
+    Calls, CompactedDay, Compaction, DigestKey, Durability, Event, EventKind, Hash, Log,
+    RecordError, RecordOptions, RecordReader, RemovedDay, Shipment, Storage, Unrecorded,
+    VerifyingKey, spilled,
 };
 
 /// A record that is open for writing. Clones are handles to the same record; when the last is dropped, it is closed.
@@ -371,6 +372,11 @@ impl Recorder {
     /// Vouches for the list of a copy's files, of which this is the digest. Lists are numbered; see [`crate::verify_list`].
     pub fn sign_list(&self, number: u64, digest: &Hash) -> String {
         self.0.evidence.sign_list(number, digest)
+    }
+
+    /// When a decision counts as written, or that none is.
+    pub fn durability(&self) -> Durability {
+        self.0.queue.options.durability
     }
 
     /// How the record fares.

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weir_policy::Problems;
 use weir_proxy::{Config, Ready, ServeError, serve};
+use weir_recorder::Durability;
 
 use crate::configuration::absolute;
 use crate::failure::{Fix as _, Rendered};
@@ -161,8 +162,12 @@ fn tell(config: &Config, ready: &Ready) {
             .as_ref()
             .map(|ca| format!("{strong}trust{reset}    {}\n", absolute(ca).display())),
     );
+    let off = match config.record.durability {
+        Durability::Off => "  calls are not recorded",
+        Durability::Sync | Durability::Interval(_) => "",
+    };
     lines.push(format!(
-        "{strong}record{reset}   {}\n",
+        "{strong}record{reset}   {}{strong}{off}{reset}\n",
         absolute(&config.record.path).display()
     ));
     // Whoever closed stdout does not want to hear it; the proxy serves all the same.

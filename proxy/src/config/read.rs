@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use toml::de::DeTable;
-use weir_recorder::Retain;
+use weir_recorder::{Durability, Retain};
 
 use super::approvals::{read_approvals, read_approvers};
 use super::grant::read_grants;
@@ -101,6 +101,16 @@ fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) 
         root.source.problem(span, message, Some(hint));
     }
     super::approvals::apart(root, &approvers, &grants);
+    if record.durability == Durability::Off
+        && let Some(grant) = grants.iter().find(|grant| !grant.shadow.is_empty())
+    {
+        let message = format!(
+            "grant `{}` has candidates in `shadow`, whose counters are rebuilt from the record, and recording is off",
+            grant.name
+        );
+        let hint = "take `shadow` out, or `recording = \"off\"`".to_owned();
+        root.problem(message, Some(&hint));
+    }
     let state = root.string("state").map_or("state", |found| found.value);
     let state = root.source.resolve(state);
     root.finish();
@@ -219,7 +229,7 @@ fn read_record(
     let mut record = RecordConfig {
         path: root.source.resolve("record"),
         node: None,
-        interval: None,
+        durability: Durability::Sync,
         seal_rows: 131_072,
         seal_age: Duration::from_mins(1),
         commit_wait_max: Duration::from_secs(5),
@@ -249,7 +259,7 @@ fn read_record(
     record.node = section
         .string("node")
         .and_then(|found| read_name(section, "node", &found));
-    record.interval = read_durability(section);
+    record.durability = read_durability(section);
     if let Some(seal) = section.table("seal") {
         record.seal_rows = seal.number("rows", 1..10_000_000, record.seal_rows as u64) as usize;
         record.seal_age = seal.duration("age", record.seal_age);
@@ -292,16 +302,39 @@ fn read_record(
     record
 }
 
-fn read_durability(section: &Section<'_, '_>) -> Option<Duration> {
+/// That calls are not recorded is said by a key of its own, and beside it nothing is said of how they would be.
+fn read_durability(section: &Section<'_, '_>) -> Durability {
     let interval = section.duration("interval", Duration::from_millis(50));
-    let found = section.string("durability")?;
+    let durability = section.string("durability");
+    let recording = section.string("recording");
+    match recording.as_ref().map(|found| found.value) {
+        None | Some("on") => {}
+        Some("off") => {
+            for key in ["durability", "interval", "outcome"] {
+                if let Some(said) = section.raw(key) {
+                    let message =
+                        format!("`{key}` says how calls are recorded, and recording is off");
+                    section.source.problem(&said.span(), message, None);
+                }
+            }
+            return Durability::Off;
+        }
+        Some(other) => {
+            let message = format!("`recording` is \"on\" or \"off\", not `{other}`");
+            let span = recording.map_or(0..0, |found| found.span);
+            section.source.problem(&span, message, None);
+        }
+    }
+    let Some(found) = durability else {
+        return Durability::Sync;
+    };
     match found.value {
-        "sync" => None,
-        "interval" => Some(interval),
+        "sync" => Durability::Sync,
+        "interval" => Durability::Interval(interval),
         other => {
             let message = format!("`durability` is \"sync\" or \"interval\", not `{other}`");
             section.source.problem(&found.span, message, None);
-            None
+            Durability::Sync
         }
     }
 }

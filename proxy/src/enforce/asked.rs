@@ -13,7 +13,6 @@ use serde_json::value::RawValue;
 use weir_policy::{Ask, AskKind, Context, Decision, ENGINE, Object, Value};
 use weir_recorder::{Call, Direction, Finish, Outcome};
 
-use super::fresh_call_id;
 use super::tap::Tap;
 use crate::leave::{Leave, Pass};
 use crate::ledger::{Heard, unrecorded};
@@ -171,7 +170,7 @@ impl Tap {
         let client = &self.session.client;
         Call {
             direction: Direction::Server,
-            call_id: fresh_call_id(received_at),
+            call_id: crate::call_id::fresh(received_at),
             received_at: received_at.0,
             server: Some(&self.caller.server.name),
             grant: Some(&self.caller.grant.name),

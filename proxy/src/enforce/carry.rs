@@ -1,8 +1,8 @@
 //! The phases `forward` and `finish`: a message goes to its server, the answer comes back, and the record hears how it ended.
 //!
-//! Each message is carried by a task of its own, so that a legacy client that hangs up does not cut off its call: the task goes
-//! on listening and writes down how the call ended, or hands it to the connection that comes for the rest. In the modern era
-//! hanging up is a cancel, and is passed on at once.
+//! A legacy client that hangs up does not cut off its call: what carries it goes on as a task of its own, listens and writes down how
+//! the call ended, or hands it to the connection that comes for the rest. In the modern era hanging up is a cancel, and is passed on
+//! at once.
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use super::tap::Tap;
 use super::turn::Turn;
 use crate::gate::Gate;
 use crate::leave::Leave;
+use crate::outlive::Outliving;
 use crate::sessions::Session;
 use crate::upstream::{Cause, Era, Exchange, ForwardError, Reached};
 
@@ -50,7 +51,7 @@ pub(super) struct Passage {
     pub(super) turn: Turn,
 }
 
-/// What the task that carries a message hands to the one that answers the client.
+/// What carries a message hands this to what answers the client.
 pub(super) enum Delivered {
     Whole(StatusCode, HeaderMap, Bytes),
     Events(StatusCode, HeaderMap, mpsc::Receiver<Bytes>),
@@ -71,11 +72,18 @@ pub(super) async fn carry(gate: &Arc<Gate>, carriage: Carriage) -> Response<Body
         .map(|id| Arc::clone(&id.raw));
     let call_id = carriage.open.as_ref().map(|open| open.call_id);
     let (accept, era) = (passage.accept, passage.exchange.era);
-    let (deliver, delivery) = oneshot::channel();
-    let carrier = gate.carriers.spawn(carriage.go(Arc::clone(gate), deliver));
-    let hang_up = HangUp(Some(carrier.abort_handle()).filter(|_| era == Era::Modern));
-    let delivered = delivery.await.unwrap_or(Delivered::GivenUp);
-    hang_up.disarm();
+    let (deliver, mut delivery) = oneshot::channel();
+    let going = carriage.go(Arc::clone(gate), deliver);
+    let going = gate.carriers.track_future(going);
+    let mut going = Outliving::new(going, era == Era::Legacy);
+    let delivered = tokio::select! {
+        biased;
+        () = &mut going => delivery.try_recv().ok(),
+        delivered = &mut delivery => delivered.ok(),
+    };
+    // Behind the head of a stream its events are to come.
+    going.go_on();
+    let delivered = delivered.unwrap_or(Delivered::GivenUp);
     let failed = |status: StatusCode, text: &str| match &id {
         Some(id) => reply::failed(id, accept, status.as_u16(), text, call_id),
         None => reply::plain(status, text),
@@ -109,23 +117,6 @@ pub(super) async fn carry(gate: &Arc<Gate>, carriage: Carriage) -> Response<Body
             StatusCode::BAD_GATEWAY,
             "the proxy is stopping; whether the call took effect is unknown",
         ),
-    }
-}
-
-/// Stops a carrier when the client of a modern call hangs up before it has an answer.
-struct HangUp(Option<tokio::task::AbortHandle>);
-
-impl HangUp {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for HangUp {
-    fn drop(&mut self) {
-        if let Some(carrier) = &self.0 {
-            carrier.abort();
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use tokio::sync::oneshot;
-use weir_recorder::{Commit, Finish, Outcome, Unrecorded};
+use weir_recorder::{Commit, Durability, Finish, Outcome, Unrecorded};
 
 use super::Caller;
 use super::outcome::Ending;
@@ -53,7 +53,9 @@ impl OpenCall {
 
     /// How much the record keeps of it.
     pub(super) fn at_level(mut self, level: AuditLevel) -> Self {
-        self.level = level;
+        if self.gate.recorder.durability() != Durability::Off {
+            self.level = level;
+        }
         self
     }
 

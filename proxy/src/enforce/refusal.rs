@@ -7,7 +7,7 @@ use weir_policy::{Decision, Malformed, Micros, Reason};
 use weir_recorder::{Call, Direction, Event, EventKind};
 
 use super::reply::{self, Body};
-use super::{Caller, fresh_call_id, settle_denial};
+use super::{Caller, settle_denial};
 use crate::gate::Gate;
 use crate::upstream::Era;
 
@@ -177,7 +177,7 @@ pub(crate) async fn refuse(
     let text = refusal.text();
     let call = Call {
         direction: Direction::Client,
-        call_id: fresh_call_id(received_at),
+        call_id: crate::call_id::fresh(received_at),
         received_at: received_at.0,
         server: Some(&*caller.server.name),
         grant: Some(&*caller.grant.name),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use weir_policy::{Policy, Problems, Resolver};
-use weir_recorder::{Commit, Event, EventKind, Recorder};
+use weir_recorder::{Commit, Durability, Event, EventKind, Recorder};
 
 use super::{ServeError, blocking};
 use crate::approvals::{Approver, Approvers};
@@ -156,6 +156,13 @@ pub(super) fn tell(gate: &Gate, folded: Folded) {
         text: Some(version),
         ..Event::of(EventKind::Start)
     }));
+    if gate.recorder.durability() == Durability::Off {
+        tracing::warn!("calls are judged and not recorded: `recording` is \"off\"");
+        drop(gate.ledger.event(&Event {
+            text: Some("recording is off: the log has no calls from here to the next start"),
+            ..Event::of(EventKind::Configuration)
+        }));
+    }
     for server in &gate.servers {
         let event = Event {
             digest: Some(&*server.resolver_digest),

@@ -18,12 +18,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::connector::Connector;
 
 use self::connector::ConnectTimeout;
 use crate::leave::Leave;
+use crate::outlive::Outliving;
 use crate::upstream::{
     Answer, AnswerBody, Cause, ConnectError, Era, Exchange, ForwardError, MessageKind, Reached,
     Transport, UpstreamLimits, UpstreamSpec, Versions,
@@ -155,7 +156,7 @@ impl HttpUpstream {
             })?;
         let gone_is_cancel = exchange.era == Era::Modern || exchange.kind == MessageKind::Bare;
         let request = self.request(leave, exchange)?;
-        let running = self.tasks.spawn(carry(Carried {
+        let running = self.tasks.track_future(carry(Carried {
             client: client.clone(),
             limits: self.limits,
             place,
@@ -166,12 +167,7 @@ impl HttpUpstream {
             request,
         }));
         // A legacy client that goes away has not cancelled: its exchange runs on without it.
-        let ended = if gone_is_cancel {
-            AbortOnDropHandle::new(running).await
-        } else {
-            running.await
-        };
-        ended.unwrap_or_else(|failed| Err(broken(format!("the exchange did not end: {failed}"))))
+        Outliving::new(running, !gone_is_cancel).await
     }
 
     pub(super) async fn close(&self, deadline: Duration) {

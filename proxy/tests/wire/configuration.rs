@@ -54,6 +54,24 @@ weir.toml:19:11: cannot read `candidate.json`: no such file";
 }
 
 #[test]
+fn where_recording_is_off_nothing_says_how_it_is_done() {
+    let told = problems(
+        r#"[record]
+recording = "off"
+durability = "sync"
+outcome = "strict"
+[[server]]
+name = "nas"
+url = "https://nas.local/mcp"
+"#,
+    );
+    let expected = "\
+weir.toml:3:14: `durability` says how calls are recorded, and recording is off
+weir.toml:4:11: `outcome` says how calls are recorded, and recording is off";
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_missing_file_and_broken_toml_are_clear() {
     let missing = Config::load(std::path::Path::new("/nowhere/weir.toml"))
         .unwrap_err()

@@ -27,3 +27,4 @@ mod secrets;
 mod sessions;
 mod shadow;
 mod stop;
+mod unrecorded;

@@ -164,6 +164,7 @@ fn examine(
     let identity = seen.identity;
     let durability = match identity.interval_ms {
         Some(millis) => format!("{} (up to {millis} ms at risk)", identity.durability),
+        None if identity.durability == "off" => "off: calls are not recorded at present".into(),
         None => identity.durability,
     };
     let verification = Verification {

@@ -17,6 +17,8 @@ pub(crate) struct State {
     pub(crate) next_seq: i64,
     /// The time of the last entry.
     pub(crate) last_at: i64,
+    /// The last number of a call that is not written down, below zero.
+    pub(super) last_unwritten: i64,
     /// The place after the last entry that counters know of: a decision, an end, a void.
     pub(super) counted_to: i64,
     /// What the commit thread has taken and is not known to be durable, in the order in which it is written.
@@ -128,6 +130,18 @@ pub(crate) enum Entering {
     Carried,
 }
 
+impl Entering {
+    /// The call, if it is one that is not written down, of which this is the answer or the end.
+    pub(super) fn of_unwritten(self) -> Option<i64> {
+        match self {
+            Self::Answer { call_seq, .. } | Self::Finish { call_seq } => {
+                Some(call_seq).filter(|seq| *seq < 0)
+            }
+            Self::Decision { .. } | Self::Event | Self::Carried => None,
+        }
+    }
+}
+
 /// What the commit thread is to do.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -152,6 +166,7 @@ impl State {
         };
         Self {
             next_seq,
+            last_unwritten: 0,
             counted_to: next_seq,
             last_at,
             taken: VecDeque::new(),
@@ -289,6 +304,24 @@ impl State {
             }
             Entering::Event | Entering::Carried => {}
         }
+    }
+
+    /// Takes a decision that is not written down; it comes back with a number that is no place in the log.
+    pub(super) fn enter_unwritten(&mut self, standing: Standing, at: i64) -> i64 {
+        self.last_unwritten -= 1;
+        self.last_at = self.last_at.max(at);
+        self.enter(Entering::Decision { standing }, self.last_unwritten);
+        self.last_unwritten
+    }
+
+    /// Takes what came of a call that is not written down.
+    pub(super) fn take_unwritten(&mut self, fact: Entering, at: i64) -> Result<(), Unrecorded> {
+        if !self.is_possible(fact) {
+            return Err(Unrecorded::NotOpen);
+        }
+        self.last_at = self.last_at.max(at);
+        self.enter(fact, 0);
+        Ok(())
     }
 
     /// Puts an entry behind those that wait, and gives the place of who waits for it; none if it is too large, and then nothing
@@ -450,7 +483,7 @@ const SEALING_MAX: usize = 2;
 /// How long an entry may be written and not synced.
 pub(super) fn sync_pause(durability: Durability) -> Duration {
     match durability {
-        Durability::Sync => Duration::ZERO,
+        Durability::Sync | Durability::Off => Duration::ZERO,
         Durability::Interval(pause) => pause,
     }
 }

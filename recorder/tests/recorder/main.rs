@@ -41,4 +41,5 @@ mod small_disk;
 mod support;
 mod tally;
 mod tamper;
+mod unwritten;
 mod written;
