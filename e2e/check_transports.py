@@ -331,9 +331,9 @@ def get_streams(house):
         tool = "change-tools" if server == "resumable" else "toggle-simulated-logging"
         message = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
         house.send(connection, server, "POST", message, Mcp_Session_Id=session).read()
-        said = next((message for _, message in events(stream) if message), None)
         expected = "notifications/tools/list_changed" if server == "resumable" else "notifications/message"
-        check(f"GET before {server}: the server is heard", said and said.get("method") == expected, said)
+        said = next((message for _, message in events(stream) if message and message.get("method") == expected), None)
+        check(f"GET before {server}: the server is heard", said is not None)
         hang_up(listening, stream)
         house.send(connection, server, "DELETE", Mcp_Session_Id=session).read()
 
