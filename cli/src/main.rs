@@ -8,12 +8,14 @@
     reason = "a binary has no outside: `pub` says what a module offers the others"
 )]
 
+mod admin;
 mod command;
 mod configuration;
 mod demo;
 mod failure;
 mod generate;
 mod nas;
+mod notify;
 mod record_keys;
 mod reloading;
 mod shipping;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod approvals;
+mod bounds;
 mod certificate;
 pub mod config;
 mod definitions;
@@ -23,9 +24,11 @@ mod replica;
 mod serve;
 mod sessions;
 pub mod sse;
+mod standing;
 mod strangers;
 mod telemetry;
 mod tls;
+mod traces;
 pub mod upstream;
 mod wrap;
 

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use weir_recorder::Outcome;
 
 use super::Caller;
@@ -15,9 +15,10 @@ use super::carry::{Delivered, LISTEN, WITHHELD, outcome_of};
 use super::open_call::{OpenCall, end};
 use super::outcome::{Ending, Said, look};
 use super::reply;
+use crate::bounds::Place;
 use crate::gate::Gate;
 use crate::listing::{self, Listing};
-use crate::sessions::Session;
+use crate::sessions::{Session, Unbound};
 use crate::sse::Event;
 use crate::upstream::{
     Answer, AnswerBody, Cause, Era, Exchange, ForwardError, MessageKind, Reached, StreamFault,
@@ -77,7 +78,7 @@ impl Tap {
         self,
         answer: Answer,
         open: Option<OpenCall>,
-        place: OwnedSemaphorePermit,
+        place: Place,
         deliver: oneshot::Sender<Delivered>,
     ) {
         let Answer {
@@ -93,7 +94,7 @@ impl Tap {
                 | StatusCode::PROXY_AUTHENTICATION_REQUIRED
         );
         if refused || self.bind_session(status, &headers).is_err() {
-            tracing::warn!(server = %self.caller.server.name, %status, "a server refused its credential, or gave a session that is another's");
+            tracing::warn!(server = %self.caller.server.name, %status, "a server refused its credential, or gave a session that is another's or one too many");
             end(open, Outcome::HttpError, Some(status), false);
             let detail = "the server refused".to_owned();
             let error = ForwardError {
@@ -281,11 +282,7 @@ impl Tap {
     }
 
     /// Binds the session that a server opened to the caller that asked for it.
-    fn bind_session(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) -> Result<(), crate::sessions::NoSuchSession> {
+    fn bind_session(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), Unbound> {
         let Some(id) = headers.get("mcp-session-id") else {
             return Ok(());
         };
@@ -293,13 +290,17 @@ impl Tap {
         {
             return Ok(());
         }
-        let id = id.to_str().map_err(|_| crate::sessions::NoSuchSession)?;
-        self.gate.sessions.bind(
+        let id = id.to_str().map_err(|_| Unbound::Taken)?;
+        let bound = self.gate.sessions.bind(
             &self.caller.server.name,
-            &self.caller.identity.owner,
+            self.caller.owner(&self.gate),
             id,
             self.session.client.clone(),
-        )
+        );
+        if let Err(Unbound::Full(full)) = &bound {
+            self.gate.note_full(full, Some(&self.caller.grant.name));
+        }
+        bound
     }
 }
 

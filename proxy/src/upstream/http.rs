@@ -102,7 +102,7 @@ impl HttpUpstream {
             limits: spec.limits,
             client,
             calls: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
-            streams: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
+            streams: Arc::new(Semaphore::new(spec.limits.streams_max)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
@@ -115,16 +115,17 @@ impl HttpUpstream {
     ) -> Result<Answer, ForwardError> {
         let listens =
             exchange.method == Method::GET || &*exchange.rpc_method == "subscriptions/listen";
-        let places = if listens { &self.streams } else { &self.calls };
+        let (places, most) = if listens {
+            (&self.streams, self.limits.streams_max)
+        } else {
+            (&self.calls, self.limits.in_flight_max)
+        };
         let place = Arc::clone(places)
             .try_acquire_owned()
             .map_err(|_| ForwardError {
                 reached: Reached::Never,
                 cause: Cause::Busy,
-                detail: format!(
-                    "`{}` has {} exchanges under way",
-                    self.server, self.limits.in_flight_max
-                ),
+                detail: format!("`{}` has {most} exchanges under way", self.server),
             })?;
         let gone_is_cancel = exchange.era == Era::Modern || exchange.kind == MessageKind::Bare;
         let request = self.request(leave, exchange)?;

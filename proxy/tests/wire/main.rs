@@ -11,6 +11,7 @@
 
 mod access;
 mod agents;
+mod bounds;
 mod calls;
 mod certificates;
 mod configuration;
@@ -19,6 +20,7 @@ mod faults;
 mod issuer;
 mod keeping;
 mod limits;
+mod ready;
 mod refusals;
 mod reload;
 mod rig;
@@ -26,3 +28,4 @@ mod secrets;
 mod sessions;
 mod shadow;
 mod stop;
+mod traces;
