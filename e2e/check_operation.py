@@ -11,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from weir import WEIR, Nas, Proxy, check, done, free_port, query, run
+from weir import WEIR, Nas, Proxy, check, done, free_port, healthz, query, run
 
 bodies = []
 
@@ -52,6 +52,7 @@ def metric(line):
     return float(found[0].rsplit(" ", 1)[1]) if found else 0.0
 
 
+healthz(proxy)
 code, ready = admin("/readyz")
 check("it is ready", code == 200 and all(it["ok"] for it in json.loads(ready)["checks"].values()), ready)
 

@@ -19,7 +19,7 @@ fn a_proxy_that_serves_is_told_whole() {
     let token = folder.init();
     let served = folder.serve();
     let admin = served.admin.clone();
-    assert!(!served.call(&token, "vm_query", &json!({})).1);
+    assert!(!served.call(&token, "vm_list", &json!({})).1);
     assert!(served.call(&token, "vm_delete", &json!({ "id": 1 })).1);
 
     let told = folder
@@ -137,7 +137,7 @@ fn a_proxy_that_stops_is_not_ready() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     let silent = format!("\n[[server]]\nname = \"silent\"\nurl = \"{url}\"\n");
-    let digest = config.split("sha256 = \"").nth(1).unwrap()[..64].to_owned();
+    let digest = config.rsplit("sha256 = \"").next().unwrap()[..64].to_owned();
     let grant = format!(
         "\n[[grant]]\nname = \"waits\"\nserver = \"silent\"\ntoken = {{ sha256 = \"{digest}\" }}\npolicy = \"all.json\"\n"
     );

@@ -79,7 +79,7 @@ impl Caller {
         Owner {
             bounds: &gate.bounds,
             grant: &self.grant,
-            owner: &self.identity.owner,
+            name: &self.identity.owner,
         }
     }
 
@@ -142,7 +142,11 @@ pub(crate) async fn enforce(
     // read
     let place = match gate.bounds.take(Resource::InFlight, &caller.grant) {
         Ok(place) => place,
-        Err(full) => return full_up(gate, &caller, full).await,
+        Err(full) => {
+            // What is on its way already is taken: else the connection ends, and with it the answer.
+            read::drain(body).await;
+            return full_up(gate, &caller, full).await;
+        }
     };
     let read = read::whole(gate, &head, body).await;
     let received_at = gate.ledger.clock().now();
@@ -167,7 +171,7 @@ pub(crate) async fn enforce(
     .await
 }
 
-/// What is refused before it was read, since there is no place for it.
+/// What is refused unread, since there is no place for it.
 async fn full_up(gate: &Gate, caller: &Caller, full: Full) -> Response<Body> {
     let received_at = gate.ledger.clock().now();
     let refusal = Refusal::Full { full, id: None };

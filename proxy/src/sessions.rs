@@ -84,7 +84,7 @@ pub(crate) enum Unbound {
 pub(crate) struct Owner<'a> {
     pub(crate) bounds: &'a Bounds,
     pub(crate) grant: &'a Grant,
-    pub(crate) owner: &'a Arc<str>,
+    pub(crate) name: &'a Arc<str>,
 }
 
 impl Sessions {
@@ -116,7 +116,7 @@ impl Sessions {
         agent: &str,
     ) -> Result<Session, Full> {
         let key = Key::Derived {
-            owner: Arc::clone(owner.owner),
+            owner: Arc::clone(owner.name),
             address,
             agent: Arc::from(agent),
         };
@@ -161,7 +161,7 @@ impl Sessions {
         let mut known = self.known();
         if known
             .get(&key)
-            .is_some_and(|entry| entry.owner != *owner.owner)
+            .is_some_and(|entry| entry.owner != *owner.name)
         {
             return Err(Unbound::Taken);
         }
@@ -207,7 +207,7 @@ impl Owner<'_> {
     ) -> Result<Entry, Full> {
         Ok(Entry {
             _place: self.place(known, now)?,
-            owner: Arc::clone(self.owner),
+            owner: Arc::clone(self.name),
             grant: Arc::clone(&self.grant.name),
             session,
             seen: now,
@@ -270,7 +270,7 @@ mod tests {
         Owner {
             bounds,
             grant,
-            owner: &grant.name,
+            name: &grant.name,
         }
     }
 

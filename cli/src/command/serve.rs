@@ -132,24 +132,25 @@ async fn run(config: Config, path: PathBuf) -> anyhow::Result<()> {
 
 /// A policy's problems with their carets, and all faults where there are several; anything else is one line already.
 pub fn explained(error: ServeError) -> anyhow::Error {
-    match &error {
-        ServeError::Policy { .. } | ServeError::Several { .. } => {
-            Rendered::bad(pages(&error).join("\n\n"))
-        }
-        _ => error.into(),
+    if matches!(
+        error,
+        ServeError::Policy { .. } | ServeError::Several { .. }
+    ) {
+        return Rendered::bad(pages(&error).join("\n\n"));
     }
+    error.into()
 }
 
 /// Each thing that is wrong, as it is shown.
 fn pages(error: &ServeError) -> Vec<String> {
-    match error {
-        ServeError::Policy { problems } => problems.iter().map(Problems::styled).collect(),
-        ServeError::Several { faults } => faults.iter().flat_map(pages).collect(),
-        one => {
-            let (red, reset) = (terminal::ERROR, terminal::RESET);
-            vec![format!("{red}error{reset}: {one}")]
-        }
+    if let ServeError::Policy { problems } = error {
+        return problems.iter().map(Problems::styled).collect();
     }
+    if let ServeError::Several { faults } = error {
+        return faults.iter().flat_map(pages).collect();
+    }
+    let (red, reset) = (terminal::ERROR, terminal::RESET);
+    vec![format!("{red}error{reset}: {error}")]
 }
 
 /// Says where everything is, once everything is there.

@@ -40,7 +40,7 @@ struct Serving {
     grants: Vec<Granted>,
     approvals: Approvals,
     record: Record,
-    limits: Vec<Limit>,
+    limits: Vec<Used>,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,7 +122,7 @@ struct Checkpoint {
 }
 
 #[derive(Debug, Serialize)]
-struct Limit {
+struct Used {
     limit: &'static str,
     in_use: usize,
     max: usize,
@@ -153,12 +153,12 @@ impl Serving {
     fn of(gate: &Gate, checkpoint: Option<Checkpoint>) -> Self {
         let reloads = gate.reloads.fared();
         let waiting = gate.approvals.waiting();
-        let limit = |resource: Resource| Limit {
+        let limit = |resource: Resource| Used {
             limit: resource.as_str(),
             in_use: gate.bounds.in_use(resource),
             max: resource.most(&gate.limits),
         };
-        let counters = Limit {
+        let counters = Used {
             limit: "counters",
             in_use: gate.ledger.counters(),
             max: gate.limits.counters_max,

@@ -94,54 +94,63 @@ enum LeftOut {
 
 /// The JSON Schema of weir.toml, for editors that know TOML.
 pub fn schema() -> Value {
-    let mut root = members(top_level());
+    let mut properties = Map::new();
     for table in SECTIONS {
         let name = table.heading.trim_matches(['[', ']']);
         if name.is_empty() {
+            properties.extend(members(table.keys));
             continue;
         }
-        let mut object = members(table.keys);
-        object["description"] = table.text.into();
+        let object = object(members(table.keys), table.keys);
         let value = if table.heading.starts_with("[[") {
-            json!({ "type": "array", "items": object })
+            json!({ "description": table.text, "type": "array", "items": object })
         } else {
-            object
+            described(object, table.text)
         };
-        root["properties"][name] = value;
+        properties.insert(name.to_owned(), value);
     }
-    root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    root["title"] = "weir.toml".into();
-    root
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "weir.toml",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": false,
+    })
 }
 
-fn top_level() -> &'static [Key] {
-    let mut tables = SECTIONS.iter();
-    tables
-        .find(|table| table.heading.is_empty())
-        .map_or(&[], |table| table.keys)
-}
-
-fn members(keys: &[Key]) -> Value {
-    let mut properties = Map::new();
-    for key in keys {
-        let mut property = key.form.schema();
-        property["description"] = key.text.into();
-        if let LeftOut::Value(value) = key.left_out {
+/// The schemas of a table's keys.
+fn members(keys: &[Key]) -> Map<String, Value> {
+    let member = |key: &Key| {
+        let mut schema = described(key.form.schema(), key.text);
+        if let (LeftOut::Value(value), Some(schema)) = (&key.left_out, schema.as_object_mut()) {
             // A TOML value of these forms is a JSON value too.
-            property["default"] = serde_json::from_str(value).unwrap_or(Value::Null);
+            let value = serde_json::from_str(value).unwrap_or(Value::Null);
+            schema.insert("default".to_owned(), value);
         }
-        properties.insert(key.name.to_owned(), property);
-    }
+        (key.name.to_owned(), schema)
+    };
+    keys.iter().map(member).collect()
+}
+
+/// A table that has nothing but these.
+fn object(members: Map<String, Value>, keys: &[Key]) -> Value {
     let needed = keys
         .iter()
         .filter(|key| matches!(key.left_out, LeftOut::Never));
     let needed: Vec<&str> = needed.map(|key| key.name).collect();
     json!({
         "type": "object",
-        "properties": properties,
+        "properties": members,
         "required": needed,
         "additionalProperties": false,
     })
+}
+
+fn described(mut schema: Value, text: &str) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("description".to_owned(), text.into());
+    }
+    schema
 }
 
 impl Form {
@@ -161,8 +170,8 @@ impl Form {
                 json!({ "type": "integer", "minimum": from, "maximum": to })
             }
             Self::Texts | Self::Files => json!({ "type": "array", "items": { "type": "string" } }),
-            Self::Table(keys) => members(keys),
-            Self::Tables(keys) => json!({ "type": "array", "items": members(keys) }),
+            Self::Table(keys) => object(members(keys), keys),
+            Self::Tables(keys) => json!({ "type": "array", "items": object(members(keys), keys) }),
             Self::Values => json!({
                 "type": "object",
                 "additionalProperties": { "anyOf": [

@@ -126,9 +126,10 @@ impl Faults {
     }
 
     pub(super) fn note(&mut self, fault: ServeError) {
-        match fault {
-            ServeError::Several { faults } => self.0.extend(faults),
-            one => self.0.push(one),
+        if let ServeError::Several { faults } = fault {
+            self.0.extend(faults);
+        } else {
+            self.0.push(fault);
         }
     }
 

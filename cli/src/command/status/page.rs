@@ -33,7 +33,7 @@ impl Page<'_> {
     /// Ready or not and why not, what it is, since when, and where.
     fn head(&self) -> String {
         let status = self.status;
-        let is_ready = status["ready"] == true;
+        let is_ready = at(status, "ready") == &Value::Bool(true);
         let (style, word) = if is_ready {
             (GOOD, "ready")
         } else {
@@ -49,13 +49,13 @@ impl Page<'_> {
                 &format!(
                     "weir {}{node}, started {} ago",
                     text(status, "version"),
-                    self.ago(&status["started_at"])
+                    self.ago(at(status, "started_at"))
                 ),
                 10
             )
         );
-        for (name, check) in members(&status["checks"]) {
-            if check["ok"] != true {
+        for (name, check) in members(at(status, "checks")) {
+            if at(check, "ok") != &Value::Bool(true) {
                 let why = text(check, "why");
                 page += &format!(
                     "{:10}{ERROR}{name}{ERROR:#}: {}",
@@ -64,12 +64,12 @@ impl Page<'_> {
                 );
             }
         }
-        let listeners = items(&status["listeners"])
+        let listeners = items(at(status, "listeners"))
             .map(|it| format!("{} {}", text(it, "name"), text(it, "address")));
         let listeners = listeners.collect::<Vec<_>>().join(", ");
         page += &format!("{DIM}{:<10}{DIM:#}{}", "listens", cut(&listeners, 10));
-        let configuration = &status["configuration"];
-        if let Some(fault) = configuration["fault"].as_str() {
+        let configuration = at(status, "configuration");
+        if let Some(fault) = at(configuration, "fault").as_str() {
             let fault = one_line(fault);
             page += &format!(
                 "{WARNING}{:<10}{WARNING:#}{}",
@@ -85,7 +85,7 @@ impl Page<'_> {
 
     fn servers(&self) -> String {
         let mut page = String::new();
-        for server in items(&self.status["servers"]) {
+        for server in items(at(self.status, "servers")) {
             let state = text(server, "state");
             let style = match state.as_str() {
                 "ok" => GOOD,
@@ -93,10 +93,10 @@ impl Page<'_> {
                 _ => DIM,
             };
             let told = match state.as_str() {
-                "ok" => format!("answered {} ago", self.ago(&server["answered_at"])),
+                "ok" => format!("answered {} ago", self.ago(at(server, "answered_at"))),
                 "failing" => format!(
                     "{} ago: {}",
-                    self.ago(&server["failed_at"]),
+                    self.ago(at(server, "failed_at")),
                     text(server, "failure")
                 ),
                 _ => "not asked yet".to_owned(),
@@ -109,7 +109,7 @@ impl Page<'_> {
 
     fn grants(&self) -> String {
         let mut page = String::new();
-        for grant in items(&self.status["grants"]) {
+        for grant in items(at(self.status, "grants")) {
             let figures = ["calls", "denied", "refused", "in_flight", "sessions"]
                 .map(|name| number(grant, name));
             let [calls, denied, refused, in_flight, sessions] = figures;
@@ -118,11 +118,13 @@ impl Page<'_> {
                 "  {} {calls:>9} {denied:>8} {refused:>8} {in_flight:>9} {sessions:>8}\n",
                 padded(&name, 30)
             );
-            page += &match &grant["policy"] {
-                Value::Null => format!("    {WARNING}no policy{WARNING:#}: every call is denied\n"),
-                policy => self.policy("policy", policy, Some(&grant["since"])),
+            let policy = at(grant, "policy");
+            page += &if policy.is_null() {
+                format!("    {WARNING}no policy{WARNING:#}: every call is denied\n")
+            } else {
+                self.policy("policy", policy, Some(at(grant, "since")))
             };
-            for candidate in items(&grant["shadow"]) {
+            for candidate in items(at(grant, "shadow")) {
                 page += &self.policy("shadow", candidate, None);
             }
         }
@@ -149,28 +151,28 @@ impl Page<'_> {
     }
 
     fn approvals(&self) -> String {
-        let approvals = &self.status["approvals"];
+        let approvals = at(self.status, "approvals");
         match number(approvals, "waiting") {
             0 => String::new(),
             waiting => format!(
                 "\n{WARNING}approvals{WARNING:#} {waiting} waiting, the oldest for {}: weir approvals list\n",
-                self.ago(&approvals["oldest_at"])
+                self.ago(at(approvals, "oldest_at"))
             ),
         }
     }
 
     fn record(&self) -> String {
-        let record = &self.status["record"];
+        let record = at(self.status, "record");
         if record.is_null() {
             return String::new();
         }
         let mut lines = vec![text(record, "path")];
         lines.extend(
-            record["fault"]
+            at(record, "fault")
                 .as_str()
                 .map(|fault| format!("fault: {}", one_line(fault))),
         );
-        let last = record["last_seq"].as_i64().map_or_else(
+        let last = at(record, "last_seq").as_i64().map_or_else(
             || "no entry yet".to_owned(),
             |seq| format!("last entry {seq}"),
         );
@@ -179,14 +181,18 @@ impl Page<'_> {
             number(record, "unsealed"),
             number(record, "waiting")
         ));
-        let left = |name: &str| record[name].as_u64().map_or_else(|| "?".to_owned(), bytes);
+        let left = |name: &str| {
+            at(record, name)
+                .as_u64()
+                .map_or_else(|| "?".to_owned(), bytes)
+        };
         lines.push(format!(
             "{} used, {} left to it; {} left on the disk",
             left("used_bytes"),
             left("left_bytes"),
             left("disk_left_bytes")
         ));
-        let waits = &record["commit_wait"];
+        let waits = at(record, "commit_wait");
         if !waits.is_null() {
             let ms = |name: &str| number(waits, name) as f64 / 1_000.0;
             lines.push(format!(
@@ -196,11 +202,11 @@ impl Page<'_> {
                 number(waits, "count")
             ));
         }
-        let checkpoint = &record["checkpoint"];
-        lines.push(match checkpoint["entries"].as_u64() {
+        let checkpoint = at(record, "checkpoint");
+        lines.push(match at(checkpoint, "entries").as_u64() {
             Some(entries) => format!(
                 "checkpoint over {entries} entries, the last of {} ago",
-                self.ago(&checkpoint["time"])
+                self.ago(at(checkpoint, "time"))
             ),
             None => "no checkpoint yet".to_owned(),
         });
@@ -214,7 +220,7 @@ impl Page<'_> {
     }
 
     fn limits(&self) -> String {
-        let limits = items(&self.status["limits"]).map(|limit| {
+        let limits = items(at(self.status, "limits")).map(|limit| {
             let (used, most) = (number(limit, "in_use"), number(limit, "max"));
             let style = if used >= most { ERROR } else { DIM };
             let name = text(limit, "limit").replace('_', " ");
@@ -264,12 +270,17 @@ fn one_line(text: &str) -> String {
     shown(text.lines().next().unwrap_or_default()).into_owned()
 }
 
+/// A member; null if there is none.
+fn at<'v>(value: &'v Value, member: &str) -> &'v Value {
+    value.get(member).unwrap_or(&Value::Null)
+}
+
 fn text(value: &Value, member: &str) -> String {
-    shown(value[member].as_str().unwrap_or_default()).into_owned()
+    shown(at(value, member).as_str().unwrap_or_default()).into_owned()
 }
 
 fn number(value: &Value, member: &str) -> u64 {
-    value[member].as_u64().unwrap_or_default()
+    at(value, member).as_u64().unwrap_or_default()
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {

@@ -2,6 +2,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::wildcard_enum_match_arm,
     reason = "tests"
 )]
 
@@ -142,8 +143,11 @@ fn with(heading: &str, line: &str) -> String {
     )
 }
 
+/// Looks at one key of a table.
+type Check<'c> = &'c mut dyn FnMut(&str, &Key, &dyn Fn(&str) -> String);
+
 /// Every key, and how a line of its table gives it this value.
-fn each(check: &mut dyn FnMut(&str, &Key, &dyn Fn(&str) -> String)) {
+fn each(check: Check<'_>) {
     for table in SECTIONS {
         for key in table.keys {
             let line = |value: &str| format!("{} = {value}", key.name);
