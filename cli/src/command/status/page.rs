@@ -57,28 +57,32 @@ impl Page<'_> {
         for (name, check) in members(at(status, "checks")) {
             if at(check, "ok") != &Value::Bool(true) {
                 let why = text(check, "why");
-                page += &format!(
+                page.extend([format!(
                     "{:10}{ERROR}{name}{ERROR:#}: {}",
                     "",
                     cut(&why, 12 + name.len())
-                );
+                )]);
             }
         }
         let listeners = items(at(status, "listeners"))
             .map(|it| format!("{} {}", text(it, "name"), text(it, "address")));
         let listeners = listeners.collect::<Vec<_>>().join(", ");
-        page += &format!("{DIM}{:<10}{DIM:#}{}", "listens", cut(&listeners, 10));
+        page.extend([format!(
+            "{DIM}{:<10}{DIM:#}{}",
+            "listens",
+            cut(&listeners, 10)
+        )]);
         let configuration = at(status, "configuration");
         if let Some(fault) = at(configuration, "fault").as_str() {
             let fault = one_line(fault);
-            page += &format!(
+            page.extend([format!(
                 "{WARNING}{:<10}{WARNING:#}{}",
                 "reload",
                 cut(
                     &format!("the newest configuration is not in force: {fault}"),
                     10
                 )
-            );
+            )]);
         }
         page
     }
@@ -102,7 +106,10 @@ impl Page<'_> {
                 _ => "not asked yet".to_owned(),
             };
             let name = padded(&text(server, "name"), 20);
-            page += &format!("  {name}  {style}{state:<8}{style:#}  {}", cut(&told, 34));
+            page.extend([format!(
+                "  {name}  {style}{state:<8}{style:#}  {}",
+                cut(&told, 34)
+            )]);
         }
         headed("servers", page)
     }
@@ -114,10 +121,10 @@ impl Page<'_> {
                 .map(|name| number(grant, name));
             let [calls, denied, refused, in_flight, sessions] = figures;
             let name = format!("{} → {}", text(grant, "name"), text(grant, "server"));
-            page += &format!(
+            page.extend([format!(
                 "  {} {calls:>9} {denied:>8} {refused:>8} {in_flight:>9} {sessions:>8}\n",
                 padded(&name, 30)
-            );
+            )]);
             let policy = at(grant, "policy");
             page += &if policy.is_null() {
                 format!("    {WARNING}no policy{WARNING:#}: every call is denied\n")
