@@ -101,7 +101,7 @@ pub fn schema() -> Value {
             properties.extend(members(table.keys));
             continue;
         }
-        let object = object(members(table.keys), table.keys);
+        let object = object(table.keys);
         let value = if table.heading.starts_with("[[") {
             json!({ "description": table.text, "type": "array", "items": object })
         } else {
@@ -132,15 +132,15 @@ fn members(keys: &[Key]) -> Map<String, Value> {
     keys.iter().map(member).collect()
 }
 
-/// A table that has nothing but these.
-fn object(members: Map<String, Value>, keys: &[Key]) -> Value {
+/// The schema of a table that has nothing but these.
+fn object(keys: &[Key]) -> Value {
     let needed = keys
         .iter()
         .filter(|key| matches!(key.left_out, LeftOut::Never));
     let needed: Vec<&str> = needed.map(|key| key.name).collect();
     json!({
         "type": "object",
-        "properties": members,
+        "properties": members(keys),
         "required": needed,
         "additionalProperties": false,
     })
@@ -170,8 +170,8 @@ impl Form {
                 json!({ "type": "integer", "minimum": from, "maximum": to })
             }
             Self::Texts | Self::Files => json!({ "type": "array", "items": { "type": "string" } }),
-            Self::Table(keys) => object(members(keys), keys),
-            Self::Tables(keys) => json!({ "type": "array", "items": object(members(keys), keys) }),
+            Self::Table(keys) => object(keys),
+            Self::Tables(keys) => json!({ "type": "array", "items": object(keys) }),
             Self::Values => json!({
                 "type": "object",
                 "additionalProperties": { "anyOf": [
