@@ -10,7 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from weir import TOKEN, Nas, Proxy, check, done, query, run, weir
+from weir import TOKEN, Nas, Proxy, check, done, healthz, query, run, weir
 
 folder = Path(tempfile.mkdtemp())
 nas = Nas(folder)
@@ -92,7 +92,7 @@ proxy.start()
 
 
 def health():
-    return json.load(urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin}/healthz", timeout=10))["configuration"]
+    return healthz(proxy)["configuration"]
 
 
 def until(what, reached, seconds=30):

@@ -5,10 +5,9 @@ import signal
 import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
-from weir import Nas, Proxy, check, done, identity, limit_policy, query
+from weir import Nas, Proxy, check, done, healthz, identity, limit_policy, query
 
 folder = Path(tempfile.mkdtemp())
 nas = Nas(folder)
@@ -17,7 +16,7 @@ policy = proxy.folder / "policy.json"
 
 
 def health():
-    return json.load(urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin}/healthz"))["configuration"]
+    return healthz(proxy)["configuration"]
 
 
 def until(what, reached, seconds=30):

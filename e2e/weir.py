@@ -72,13 +72,19 @@ def wait(process, seconds):
         check(f"`{' '.join(map(str, process.args[:2]))} …` ends within {seconds} s", False)
 
 
-def healthz(proxy):
-    """The health page."""
+def healthz(proxy, seconds=120):
+    """The health page, once the proxy has started: while the record is recovered it says only that."""
     url = f"http://127.0.0.1:{proxy.admin}/healthz"
-    try:
-        return json.load(urllib.request.urlopen(url, timeout=10))
-    except OSError as error:
-        check("the health page answers within 10 s", False, f"{error}; the proxy ended with {proxy.process.poll()}")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            health = json.load(urllib.request.urlopen(url, timeout=10))
+        except OSError as error:
+            check("the health page answers within 10 s", False, f"{error}; the proxy ended with {proxy.process.poll()}")
+        if health["status"] != "starting":
+            return health
+        check(f"the proxy has started within {seconds} s", time.monotonic() < end)
+        time.sleep(0.02)
 
 
 def check(what, held, detail=""):

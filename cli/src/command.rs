@@ -4,6 +4,7 @@ mod approvals;
 mod certificate;
 mod compact;
 mod completions;
+mod config;
 mod connect;
 mod init;
 mod key;
@@ -15,6 +16,7 @@ mod seal;
 mod serve;
 #[cfg(feature = "object-storage")]
 mod ship;
+mod status;
 mod test;
 pub mod token;
 pub mod verify;
@@ -52,6 +54,7 @@ enum Command {
     Init(init::Init),
     Connect(connect::Connect),
     Serve(serve::Serve),
+    Status(status::Status),
     Scan(scan::Scan),
     Approvals(approvals::Approvals),
     Wrap(wrap::Wrap),
@@ -65,6 +68,8 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::Policy),
     Test(test::Test),
+    #[command(subcommand)]
+    Config(config::Config),
     #[command(subcommand)]
     Key(key::Key),
     #[command(subcommand)]
@@ -89,6 +94,7 @@ impl Cli {
             Some(Command::Init(command)) => command.run(),
             Some(Command::Connect(command)) => command.run(),
             Some(Command::Serve(command)) => command.run(),
+            Some(Command::Status(command)) => command.run(),
             Some(Command::Scan(command)) => command.run(),
             Some(Command::Approvals(command)) => command.run(),
             Some(Command::Wrap(command)) => command.run(),
@@ -101,6 +107,7 @@ impl Cli {
             Some(Command::Verify(command)) => command.run(),
             Some(Command::Policy(command)) => command.run(),
             Some(Command::Test(command)) => command.run(),
+            Some(Command::Config(command)) => command.run(),
             Some(Command::Key(command)) => command.run(),
             Some(Command::Token(command)) => command.run(),
             Some(Command::Certificate(command)) => command.run(),

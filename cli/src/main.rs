@@ -8,6 +8,7 @@
     reason = "a binary has no outside: `pub` says what a module offers the others"
 )]
 
+mod admin;
 mod command;
 mod configuration;
 mod demo;
@@ -15,6 +16,7 @@ mod evidence;
 mod failure;
 mod generate;
 mod nas;
+mod notify;
 mod record_keys;
 mod reloading;
 mod shipping;

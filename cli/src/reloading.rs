@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use weir_proxy::config::TlsFiles;
 use weir_proxy::{Config, Reloader};
 
-use crate::configuration;
+use crate::{configuration, notify};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reloads on SIGHUP, and once a file that the configuration names has changed and then stayed as it is for a moment.
-pub async fn watch(reloader: Reloader, path: PathBuf, config: Config) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return tracing::error!("cannot listen for SIGHUP; the configuration is not reloaded");
-    };
+pub async fn watch(mut hangup: Signal, reloader: Reloader, path: PathBuf, config: Config) {
     let mut files = files(&path, &config);
     let mut in_force = stamps(&files);
     let mut seen = in_force.clone();
@@ -34,6 +31,7 @@ pub async fn watch(reloader: Reloader, path: PathBuf, config: Config) {
             continue;
         }
         in_force = seen.clone();
+        notify::reloading();
         match configuration::load(&path) {
             Ok(config) => {
                 files = self::files(&path, &config);
@@ -44,6 +42,7 @@ pub async fn watch(reloader: Reloader, path: PathBuf, config: Config) {
             }
             Err(problems) => reloader.refuse(&problems).await,
         }
+        notify::reloaded();
     }
 }
 

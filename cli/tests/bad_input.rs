@@ -260,3 +260,63 @@ fn explain_shows_the_reading_each_rule_and_the_decision() {
     explain(r#"{"name":"x","name":"truenas"}"#).shows("deny by (malformed)");
     explain(r#"{"name":"truenas","arguments":{"category":"vm","action":"vm_delete","params":{"id":7}}}"#).shows("deny by (hidden)");
 }
+
+#[test]
+fn a_start_tells_everything_that_is_wrong_at_once() {
+    let folder = Folder::new();
+    folder.init();
+    let config = folder.read("weir.toml");
+    folder.write(
+        "policies/ops-agent.json",
+        r#"{ "version": "1", "default": "sometimes", "tools": {} }"#,
+    );
+    // The file and the policies that it names.
+    folder.write(
+        "weir.toml",
+        &config.replace("[record]", "[record]\nseel = {}"),
+    );
+    for command in [&["serve"][..], &["config", "check"]] {
+        folder
+            .weir(command)
+            .ends_with(2)
+            .says("unknown key `seel`")
+            .says("sometimes");
+    }
+    // What only a start can find: a certificate, a policy, and addresses that are taken.
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    folder.write("cert.pem", "no certificate");
+    folder.write("key.pem", "no key");
+    let tls = "tls = { certificate = \"cert.pem\", key = \"key.pem\" }\n[record]";
+    let config = config
+        .replace("127.0.0.1:0\"", &format!("{port}\""))
+        .replacen("[record]", tls, 1);
+    folder.write("weir.toml", &config);
+    let told = folder.weir(&["serve"]).ends_with(2);
+    for wrong in ["cert.pem", "sometimes", "another program listens there"] {
+        assert!(told.stderr.contains(wrong), "no `{wrong}` in {told}");
+    }
+    assert_eq!(
+        told.stderr.matches("another program listens").count(),
+        2,
+        "{told}"
+    );
+    assert!(!folder.path("record").exists(), "nothing was touched");
+
+    folder.write(
+        "weir.toml",
+        &folder.read("weir.toml").replace(tls, "[record]"),
+    );
+    folder
+        .weir(&["config", "check"])
+        .ends_with(2)
+        .says("sometimes");
+    folder.write(
+        "policies/ops-agent.json",
+        r#"{ "version": "1", "default": "deny", "tools": {} }"#,
+    );
+    folder
+        .weir(&["config", "check"])
+        .succeeds()
+        .shows("nothing is wrong");
+}

@@ -324,11 +324,28 @@ fn every_configuration_in_the_guide_loads() {
 }
 
 #[test]
+fn the_reference_of_the_configuration_is_the_one_that_the_binary_prints() {
+    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["config", "reference"])
+        .output()
+        .unwrap();
+    assert!(printed.status.success());
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(
+        printed == page("config-reference.md"),
+        "docs/config-reference.md is not what `weir config reference` prints: write it anew"
+    );
+}
+
+#[test]
 fn guides_link_only_to_pages_and_headings_that_exist() {
     for name in [
         "policy.md",
         "callers.md",
         "config.md",
+        "config-reference.md",
+        "operation.md",
+        "deploy.md",
         "query.md",
         "replay.md",
         "object-storage.md",

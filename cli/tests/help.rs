@@ -12,11 +12,12 @@ mod support;
 
 use support::Folder;
 
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 28] = [
     &["demo"],
     &["init"],
     &["connect"],
     &["serve"],
+    &["status"],
     &["wrap"],
     &["scan"],
     &["approvals"],
@@ -31,6 +32,9 @@ const COMMANDS: [&[&str]; 24] = [
     &["policy", "explain"],
     &["policy", "learn"],
     &["test"],
+    &["config", "check"],
+    &["config", "reference"],
+    &["config", "schema"],
     &["key", "rotate"],
     &["key", "new"],
     &["token", "new"],

@@ -17,6 +17,7 @@ pub use encryption::{Encryption, KeysText};
 pub use oauth::OauthConfig;
 pub use object_storage::{AccessKey, ObjectStorageConfig, RetentionConfig};
 pub use problem::{ConfigProblem, ConfigProblems};
+pub use telemetry::TelemetryConfig;
 
 pub use crate::certificate::{CertificateName, Subject};
 
@@ -33,9 +34,11 @@ pub(crate) mod oauth;
 mod object_storage;
 mod problem;
 mod read;
+pub mod reference;
 mod retain;
 mod section;
 mod server;
+mod telemetry;
 
 /// What to serve, to whom, under which policies, and where to write it down.
 #[derive(Debug, Clone)]
@@ -62,6 +65,8 @@ pub struct Config {
     pub grants: Vec<GrantConfig>,
     /// Whose access tokens open grants, if anybody's.
     pub oauth: Option<OauthConfig>,
+    /// Who collects traces, if anybody.
+    pub telemetry: Option<TelemetryConfig>,
     /// Bounds of everything.
     pub limits: Limits,
 }
@@ -158,6 +163,33 @@ pub struct GrantConfig {
     pub policy: Option<PathBuf>,
     /// Policies that are judged alongside and never enforced: each as the file names it, and where it is.
     pub shadow: Vec<(String, PathBuf)>,
+    /// How many of everything it may have at once.
+    pub limits: GrantLimits,
+}
+
+/// How many of everything one grant may have at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantLimits {
+    /// Connections on which it calls.
+    pub connections_max: usize,
+    /// Requests under way.
+    pub in_flight_max: usize,
+    /// Streams open.
+    pub streams_max: usize,
+    /// Sessions remembered.
+    pub sessions_max: usize,
+}
+
+impl GrantLimits {
+    /// What a grant may have that says nothing of its own.
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            connections_max: limits.connections_per_grant_max,
+            in_flight_max: limits.in_flight_per_grant_max,
+            streams_max: limits.streams_per_grant_max,
+            sessions_max: limits.sessions_per_grant_max,
+        }
+    }
 }
 
 /// Bounds of everything, all with defaults that suit a small host.
@@ -171,10 +203,24 @@ pub struct Limits {
     pub event_bytes_max: usize,
     /// Connections open at once.
     pub connections_max: usize,
+    /// Of these, those of one grant.
+    pub connections_per_grant_max: usize,
     /// Requests under way at once.
     pub in_flight_max: usize,
+    /// Of these, those of one grant.
+    pub in_flight_per_grant_max: usize,
+    /// Streams open at once that wait for nothing in particular.
+    pub streams_max: usize,
+    /// Of these, those of one grant.
+    pub streams_per_grant_max: usize,
     /// Sessions remembered at once.
     pub sessions_max: usize,
+    /// Of these, those of one grant.
+    pub sessions_per_grant_max: usize,
+    /// Children, or streams of the older transport, of one server at once.
+    pub children_max: usize,
+    /// Live counters in all: every grant's own together.
+    pub counters_max: usize,
     /// Live counters per grant.
     pub counters_per_grant: usize,
     /// TLS handshake.
@@ -198,8 +244,15 @@ impl Default for Limits {
             answer_bytes_max: 32 << 20,
             event_bytes_max: 8 << 20,
             connections_max: 1024,
+            connections_per_grant_max: 512,
             in_flight_max: 512,
+            in_flight_per_grant_max: 256,
+            streams_max: 1024,
+            streams_per_grant_max: 256,
             sessions_max: 4096,
+            sessions_per_grant_max: 1024,
+            children_max: 64,
+            counters_max: 1_000_000,
             counters_per_grant: 10_000,
             handshake_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(75),
@@ -212,6 +265,14 @@ impl Default for Limits {
 }
 
 impl Config {
+    /// Every policy file that it names, candidates among them.
+    pub fn policies(&self) -> impl Iterator<Item = &PathBuf> {
+        self.grants.iter().flat_map(|grant| {
+            let candidates = grant.shadow.iter().map(|(_, path)| path);
+            grant.policy.iter().chain(candidates)
+        })
+    }
+
     /// Reads a configuration that names no environment variable.
     pub fn load(path: &Path) -> Result<Self, ConfigProblems> {
         Self::load_with_environment(path, &|_| None)

@@ -15,10 +15,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::OwnedSemaphorePermit;
 use weir_policy::{AskKind, Context, Decision, ENGINE, Micros};
 use weir_recorder::{Call, Outcome};
 
+use crate::bounds::{Full, Place, Resource};
 use crate::call_id;
 use crate::enforce::call::Draft;
 use crate::enforce::carry::{Carriage, Passage};
@@ -32,8 +32,9 @@ use crate::grants::{Grant, Identity};
 use crate::leave::Leave;
 use crate::ledger::{Heard, Opinion, unrecorded};
 use crate::peer::Peer;
-use crate::sessions::Session;
+use crate::sessions::{Owner, Session};
 use crate::telemetry::CallDecided;
+use crate::traces;
 
 pub(crate) use bare::exchange as bare;
 pub(crate) use refusal::{Refusal, refuse, tell_suppressed};
@@ -77,6 +78,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Whose sessions these are.
+    pub(crate) fn owner<'a>(&'a self, gate: &'a Gate) -> Owner<'a> {
+        Owner {
+            bounds: &gate.bounds,
+            grant: &self.grant,
+            name: &self.identity.owner,
+        }
+    }
+
     /// Done when what the caller showed opens nothing any more: its access token expired, its certificate did or was taken back.
     async fn lapsed(&self) {
         let expired = async {
@@ -120,6 +130,10 @@ pub(crate) async fn enforce(
             return shut.answer(gate, peer, &head).await;
         }
     };
+    if let Err(full) = caller.peer.comes_as(&gate.bounds, &caller.grant) {
+        read::drain(body).await;
+        return full_up(gate, &caller, full).await;
+    }
     if head.method != Method::POST {
         if !body.is_end_stream() {
             let received_at = gate.ledger.clock().now();
@@ -130,9 +144,13 @@ pub(crate) async fn enforce(
     }
 
     // read
-    let Ok(place) = Arc::clone(&gate.in_flight).try_acquire_owned() else {
-        let received_at = gate.ledger.clock().now();
-        return refusal::refuse(gate, &caller, received_at, &Bytes::new(), Refusal::Busy).await;
+    let place = match gate.bounds.take(Resource::InFlight, &caller.grant) {
+        Ok(place) => place,
+        Err(full) => {
+            // What is on its way already is taken: else the connection ends, and with it the answer.
+            read::drain(body).await;
+            return full_up(gate, &caller, full).await;
+        }
     };
     let read = read::whole(gate, &head, body).await;
     let received_at = gate.ledger.clock().now();
@@ -157,6 +175,13 @@ pub(crate) async fn enforce(
     .await
 }
 
+/// What is refused unread, since there is no place for it.
+async fn full_up(gate: &Gate, caller: &Caller, full: Full) -> Response<Body> {
+    let received_at = gate.ledger.clock().now();
+    let refusal = Refusal::Full { full, id: None };
+    refusal::refuse(gate, caller, received_at, &Bytes::new(), refusal).await
+}
+
 /// One whole message, whichever way it came.
 pub(crate) struct Arrival {
     pub(crate) caller: Caller,
@@ -166,7 +191,7 @@ pub(crate) struct Arrival {
     /// When it was complete.
     pub(crate) received_at: Micros,
     /// Its place among the requests under way.
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
     pub(crate) turn: Turn,
 }
 
@@ -202,9 +227,12 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
     };
     if envelope.method() == carry::LISTEN {
         // It waits for nothing in particular, maybe for hours: it has a place among the streams.
-        match Arc::clone(&gate.streams).try_acquire_owned() {
+        match gate.bounds.take(Resource::Streams, &caller.grant) {
             Ok(stream) => place = stream,
-            Err(_) => return refuse(Refusal::Busy).await,
+            Err(full) => {
+                let id = envelope.id().map(|id| id.raw.to_owned());
+                return refuse(Refusal::Full { full, id }).await;
+            }
         }
     }
     let call_id = call_id::fresh(received_at);
@@ -212,7 +240,21 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         AskKind::ToolCall => caller.server.definitions.digest(&ask.wire_tool),
         AskKind::Resource | AskKind::Prompt | AskKind::Method => None,
     });
+    let mut span = gate.traces.begin(&traces::Message {
+        parent: envelope.parent(),
+        method: envelope.method(),
+        request_id: envelope.id().map(|id| id.raw),
+        session_id: envelope.session_id(),
+        protocol: session.client.protocol.as_deref(),
+        address: &caller.address_text,
+        server: &caller.server.name,
+        grant: &caller.grant.name,
+        call_id,
+    });
     let draft = Draft {
+        trace_id: span
+            .trace_id()
+            .or_else(|| envelope.parent().map(|parent| parent.trace_id)),
         definition: definition.as_deref(),
         key: &gate.digest_key,
         call_id,
@@ -222,7 +264,8 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         session: &session,
         body: &body,
     };
-    let passage = || Passage {
+    let passage = |span| Passage {
+        span,
         exchange: envelope.exchange(&head, &body, &caller, &session),
         caller: caller.clone(),
         session: session.clone(),
@@ -250,7 +293,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
                 let carriage = Carriage {
                     leave: Leave::Pass(leave),
                     open: Some(open),
-                    passage: passage(),
+                    passage: passage(span),
                 };
                 return carry::carry(gate, carriage).await;
             }
@@ -279,6 +322,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
             let recorded = gate.ledger.record(&decision, call);
             let decision = settle_denial(gate, &caller, recorded, decision).await;
             gate.note_decided(&caller, kept.name(&ask), &decision);
+            span.decided(ask.kind, kept.name(&ask), &decision, None);
             return reply::denied(&envelope, ask.kind, &decision, Some(call_id));
         }
     };
@@ -326,7 +370,9 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         Ok(decided) => decided,
         Err(why) => {
             gate.note_unrecorded(&caller, &why);
-            return reply::denied(&envelope, ask.kind, &unrecorded(Some(&why)), None);
+            let decision = unrecorded(Some(&why));
+            span.decided(ask.kind, kept.name(&ask), &decision, None);
+            return reply::denied(&envelope, ask.kind, &decision, None);
         }
     };
 
@@ -345,13 +391,16 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
                 open.void();
             }
             gate.note_unrecorded(&caller, &why);
-            return reply::denied(&envelope, ask.kind, &unrecorded(Some(&why)), Some(call_id));
+            let decision = unrecorded(Some(&why));
+            span.decided(ask.kind, kept.name(&ask), &decision, None);
+            return reply::denied(&envelope, ask.kind, &decision, Some(call_id));
         }
     };
     let last = resolution.readings.last();
     let tool = last.map_or(ask.wire_tool.as_ref(), |reading| &reading.tool);
     let tool = written.name.unwrap_or(tool);
     gate.note_opinions(&caller, &decided.opinions);
+    gate.telemetry.committed(committing.elapsed());
 
     // approve: a person is asked once it is in the record that one is; the answer is an entry of its own, whose commit gives the
     // permit
@@ -378,7 +427,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
             onward: Onward {
                 question: Arc::new(matter.question(asked_at, &decided.decision)),
                 kind: ask.kind,
-                passage: passage(),
+                passage: passage(span),
                 began: clock,
                 level,
                 told_tool: tool.to_owned(),
@@ -388,6 +437,8 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         return hold.put(gate).await;
     }
     gate.note_decided(&caller, tool, &decided.decision);
+    let digest = caller.grant.policy_digest.as_deref();
+    span.decided(ask.kind, tool, &decided.decision, digest);
     let (Some(permit), Some(mut open)) = (permit, open) else {
         return reply::denied(&envelope, ask.kind, &decided.decision, Some(call_id));
     };
@@ -397,7 +448,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
     let carriage = Carriage {
         leave: Leave::Permit(permit),
         open: Some(open),
-        passage: passage(),
+        passage: passage(span),
     };
     carry::carry(gate, carriage).await
 }
@@ -424,17 +475,23 @@ async fn settle_denial(
 
 /// The session this message belongs to: the one it names, else the one of its owner, address and client.
 fn find_session(gate: &Gate, caller: &Caller, envelope: &Envelope<'_>) -> Result<Session, Refusal> {
+    let id = || envelope.id().map(|id| id.raw.to_owned());
+    let full = |full| Refusal::Full { full, id: id() };
+    let owner = caller.owner(gate);
     let mut session = match envelope.session_id() {
-        Some(id) => gate
+        Some(id_of_session) => gate
             .sessions
-            .given(&caller.server.name, &caller.identity.owner, id)
-            .map_err(|_| Refusal::Session {
-                id: envelope.id().map(|id| id.raw.to_owned()),
-            })?,
+            .given(&caller.server.name, &caller.identity.owner, id_of_session)
+            .map_err(|_| Refusal::Session { id: id() })?,
         None => gate
             .sessions
-            .derived(&caller.identity.owner, caller.peer.address, &caller.agent),
+            .derived(owner, caller.peer.address, &caller.agent)
+            .map_err(full)?,
     };
+    if envelope.session_id().is_none() && envelope.method() == "initialize" {
+        // The server may open one, and it is no use to open what could not be bound.
+        gate.sessions.has_room(owner).map_err(full)?;
+    }
     if let Some(client) = envelope.introduction() {
         if envelope.session_id().is_none() {
             gate.sessions.introduce(
@@ -453,6 +510,18 @@ fn find_session(gate: &Gate, caller: &Caller, envelope: &Envelope<'_>) -> Result
 }
 
 impl Gate {
+    /// Counts that a bound was reached, by whom if that is known.
+    pub(crate) fn note_full(&self, full: &Full, grant: Option<&str>) {
+        self.telemetry.full(full, grant);
+        tracing::debug!(
+            limit = full.resource.as_str(),
+            most = full.most,
+            of_grant = full.of_grant,
+            grant,
+            "a bound is reached"
+        );
+    }
+
     fn note_decided(&self, caller: &Caller, tool: &str, decision: &Decision) {
         self.telemetry.decided(&CallDecided {
             server: &caller.server.name,

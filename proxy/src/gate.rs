@@ -11,6 +11,7 @@ use weir_policy::Resolver;
 use weir_recorder::{DigestKey, Recorder};
 
 use crate::approvals::Approvals;
+use crate::bounds::{Bounds, Resource};
 use crate::config::Limits;
 use crate::definitions::Definitions;
 use crate::enforce::Resumable;
@@ -21,8 +22,10 @@ use crate::oauth::Issuer;
 use crate::reload::Reloads;
 use crate::replica::ReplicaSlot;
 use crate::sessions::Sessions;
+use crate::standing::Standing;
 use crate::strangers::Strangers;
 use crate::telemetry::Telemetry;
+use crate::traces::Traces;
 use crate::upstream::Upstream;
 
 /// A running proxy, as calls see it.
@@ -46,12 +49,11 @@ pub(crate) struct Gate {
     /// Calls that wait for a person.
     pub(crate) approvals: Arc<Approvals>,
     pub(crate) telemetry: Telemetry,
-    /// Requests under way.
-    pub(crate) in_flight: Arc<Semaphore>,
-    /// Streams that clients hold open.
-    pub(crate) streams: Arc<Semaphore>,
-    /// Those of calls under way that a client may come back for.
+    /// Streams of calls under way that a client may come back for.
     pub(crate) resumable: Resumable,
+    pub(crate) traces: Traces,
+    /// Connections, requests under way, open streams and sessions, and how many there may be.
+    pub(crate) bounds: Bounds,
     /// Results that are on their way to a file.
     pub(crate) spilling: Arc<Semaphore>,
     /// The tasks that carry calls to their servers.
@@ -71,6 +73,8 @@ pub(crate) struct Served {
     pub(crate) resolver_digest: String,
     pub(crate) keeping: Keeping,
     pub(crate) definitions: Definitions,
+    /// How it has answered of late.
+    pub(crate) standing: Standing,
 }
 
 /// The names clients may use for this host, and the pages that may call.
@@ -96,9 +100,7 @@ impl Gate {
 
     /// Requests under way, streams that wait for nothing in particular not counted.
     pub(crate) fn under_way(&self) -> usize {
-        self.limits
-            .in_flight_max
-            .saturating_sub(self.in_flight.available_permits())
+        self.bounds.in_use(Resource::InFlight)
     }
 
     /// Bytes left on the disk of the record, if the system tells.

@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 use weir_policy::Policy;
 
 use crate::certificate::ClientCertificate;
-use crate::config::Credential;
+use crate::config::{Credential, GrantLimits};
 use crate::ledger::{Candidate, Listing};
 use crate::oauth::Access;
 
@@ -28,12 +29,33 @@ pub(crate) struct Grant {
     pub(crate) policy_digest: Option<String>,
     /// Judged alongside, and never enforced.
     pub(crate) candidates: Vec<Candidate>,
+    /// How many of everything it may have at once.
+    pub(crate) limits: GrantLimits,
+    /// Since when it is in force as it is.
+    pub(crate) since: Timestamp,
     pub(crate) refusals: RefusalBudget,
     /// It opens nothing any more: streams that wait for nothing in particular end.
     pub(crate) revoked: CancellationToken,
 }
 
 impl Grant {
+    /// One that nothing opens.
+    #[cfg(test)]
+    pub(crate) fn bare(name: &str, limits: &GrantLimits) -> Self {
+        Self {
+            name: name.into(),
+            server: "nas".into(),
+            credential: Credential::default(),
+            policy: None,
+            policy_digest: None,
+            candidates: Vec::new(),
+            limits: *limits,
+            since: Timestamp::UNIX_EPOCH,
+            refusals: RefusalBudget::default(),
+            revoked: CancellationToken::new(),
+        }
+    }
+
     /// Whether both are opened by the same, on the same server.
     pub(crate) fn opens_as(&self, other: &Self) -> bool {
         self.credential == other.credential && self.server == other.server
@@ -326,20 +348,16 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::config::Limits;
 
     fn grant(name: &str, server: &str, token: &str) -> Arc<Grant> {
         Arc::new(Grant {
-            name: name.into(),
             server: server.into(),
             credential: Credential {
                 token_sha256: Some(Sha256::digest(token).into()),
                 ..Credential::default()
             },
-            policy: None,
-            policy_digest: None,
-            candidates: Vec::new(),
-            refusals: RefusalBudget::default(),
-            revoked: CancellationToken::new(),
+            ..Grant::bare(name, &GrantLimits::of(&Limits::default()))
         })
     }
 

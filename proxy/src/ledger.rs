@@ -152,6 +152,9 @@ impl Ledger {
             mut decision,
             mut reservation,
         } = books.counters.settle(evaluation, at);
+        if decision.reason == Reason::CounterCapacity {
+            decision.message = self.too_many_counters().into();
+        }
         let mut call = call;
         if decision.is_pending() {
             match ask(&decision) {
@@ -289,9 +292,22 @@ impl Ledger {
         Some(step)
     }
 
+    /// Live counters, those that ended and are not swept yet included; those of candidates are not.
+    pub fn counters(&self) -> usize {
+        self.books().counters.len()
+    }
+
     /// Calls under way that hold a reservation.
     pub fn reservations(&self) -> usize {
         self.books().taken.len()
+    }
+
+    /// The limit that would count this call is not what refuses it.
+    fn too_many_counters(&self) -> String {
+        format!(
+            "too many counters of this grant: it may have {} (counters_per_grant in [limits])",
+            self.counters_per_grant
+        )
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod approvals;
+mod bounds;
 mod call_id;
 mod certificate;
 pub mod config;
@@ -26,9 +27,11 @@ mod serve;
 mod sessions;
 pub mod sse;
 mod stall;
+mod standing;
 mod strangers;
 mod telemetry;
 mod tls;
+mod traces;
 pub mod upstream;
 mod wrap;
 

@@ -12,9 +12,9 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::server::TlsStream;
 
+use crate::bounds::{Place, Resource};
 use crate::enforce::enforce;
 use crate::gate::Gate;
 use crate::peer::Peer;
@@ -37,7 +37,6 @@ pub(crate) async fn listen(
     tls: Arc<Presented>,
     drain: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(gate.limits.connections_max));
     let graceful = GracefulShutdown::new();
     let server = Arc::new(Protocols::new(&gate));
     loop {
@@ -55,9 +54,14 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            gate.telemetry.connection_refused("too_many");
-            continue;
+        let place = match gate.bounds.take_of_nobody(Resource::Connections) {
+            Ok(place) => place,
+            Err(full) => {
+                // Before TLS nothing can be said to whoever it is: the connection is closed.
+                gate.telemetry.connection_refused("too_many");
+                gate.note_full(&full, None);
+                continue;
+            }
         };
         let gate = Arc::clone(&gate);
         let (tls, server, watcher) = (Arc::clone(&tls), Arc::clone(&server), graceful.watcher());
@@ -82,7 +86,7 @@ async fn connection(
     tls: &Arc<Presented>,
     server: &Protocols,
     watcher: Watcher,
-    place: OwnedSemaphorePermit,
+    place: Place,
 ) {
     // Small answers go out at once, and a client that is gone without a word is noticed; a socket that cannot do this still works.
     drop(stream.set_nodelay(true));

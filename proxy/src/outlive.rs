@@ -84,12 +84,12 @@ mod tests {
         let (said, heard) = oneshot::channel();
         let work = async move {
             wait.await.unwrap();
-            drop(said.send("done"));
+            said.send("done").ok();
         };
         let mut work = Outliving::new(work, goes_on);
         tokio::select! { biased; () = &mut work => {}, () = std::future::ready(()) => {} }
         drop(work);
-        drop(go.send(()));
+        go.send(()).ok();
         heard.await.ok()
     }
 

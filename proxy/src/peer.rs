@@ -10,7 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls_pki_types::CertificateDer;
 
+use crate::bounds::{Bounds, Full, Place, Resource};
 use crate::certificate::ClientCertificate;
+use crate::grants::Grant;
 use crate::tls::{Clients, Presented};
 
 /// How long a verification holds: what lies between, a CA or a revocation list, may have ended meanwhile.
@@ -20,6 +22,8 @@ const HOLDS: Duration = Duration::from_secs(10);
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     shown: Option<Shown>,
+    /// The grants under which this connection has called, and the place of each; mostly it is one.
+    callers: Mutex<Vec<(Arc<str>, Place)>>,
 }
 
 impl fmt::Debug for Peer {
@@ -65,7 +69,11 @@ impl Peer {
                 is_good: false,
             }),
         });
-        Self { address, shown }
+        Self {
+            address,
+            shown,
+            callers: Mutex::default(),
+        }
     }
 
     /// Whoever started this process, and has the other end of its pipe.
@@ -73,7 +81,18 @@ impl Peer {
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             shown: None,
+            callers: Mutex::default(),
         }
+    }
+
+    /// Takes a place among the grant's connections, with the first request under it; kept until the connection ends.
+    pub(crate) fn comes_as(&self, bounds: &Bounds, grant: &Grant) -> Result<(), Full> {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if callers.iter().all(|(name, _)| *name != grant.name) {
+            let place = bounds.take_of_grant(Resource::Connections, grant)?;
+            callers.push((Arc::clone(&grant.name), place));
+        }
+        Ok(())
     }
 
     /// The certificate, if one was shown that is good now.

@@ -224,6 +224,7 @@ impl Shared {
                 (&old.admin, &old.approvers) != (&new.admin, &new.approvers),
             ),
             ("[approvals]", old.approvals != new.approvals),
+            ("[telemetry]", old.telemetry != new.telemetry),
             ("[limits]", old.limits != new.limits),
             ("[[server]]", old.servers != new.servers),
         ]
@@ -270,7 +271,9 @@ impl Shared {
 /// The grant as it is in force already, if it is the same: what it has counted goes on.
 fn kept(old: &Grants, new: Arc<Grant>) -> Arc<Grant> {
     match old.named(&new) {
-        Some(old) if old.opens_as(&new) && old.is_judged_as(&new) => Arc::clone(old),
+        Some(old) if old.opens_as(&new) && old.is_judged_as(&new) && old.limits == new.limits => {
+            Arc::clone(old)
+        }
         _ => new,
     }
 }

@@ -11,10 +11,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use weir_recorder::{Disk, Event, EventKind, RecordError, RecordOptions, Recorder, Storage};
 
+use crate::admin::Desk;
 use crate::approvals::Approvals;
+use crate::bounds::Bounds;
 use crate::config::{Config, Encryption, RecordConfig};
 use crate::enforce::{Resumable, tell_suppressed};
 use crate::gate::{Gate, Hosts, Served};
@@ -27,17 +29,24 @@ use crate::sessions::Sessions;
 use crate::strangers::Strangers;
 use crate::telemetry::Telemetry;
 use crate::tls::{Presented, Tls};
+use crate::traces::Traces;
 use crate::{admin, listener};
 
+use error::Faults;
 pub use error::{Fault, ServeError};
+pub(crate) use progress::Progress;
 
 mod error;
 pub(crate) mod load;
+mod progress;
 
 /// Results that may be on their way to a file at once.
 const SPILLING_MAX: usize = 8;
 /// How long the end of connections and children may take.
 const SERVERS_END_MAX: Duration = Duration::from_secs(5);
+
+/// How long the last spans may take to their collector.
+const SPANS_END_MAX: Duration = Duration::from_secs(2);
 
 /// What is known once the proxy can be used.
 #[derive(Debug, Clone)]
@@ -101,24 +110,36 @@ async fn run(
     if config.servers.is_empty() {
         return Err(ServeError::NoServer);
     }
-    // Everything that can be wrong is found before the record is touched and before anybody can connect.
-    let tls = Tls::prepare(&config)?;
-    let grants = load::grants(&config)?;
-    let servers = load::servers(&config).await?;
-    let issuer = load::issuer(&config).await?;
-    let listening = bind(config.listen.address).await?;
+    // Everything that can be wrong is found before the record is touched and before anybody can connect, and told at once.
+    let mut faults = Faults::default();
+    let tls = faults.noting(Tls::prepare(&config));
+    let grants = faults.noting(load::grants(&config));
+    let servers = faults.noting(load::servers(&config).await);
+    let issuer = faults.noting(load::issuer(&config).await);
+    let listening = faults.noting(bind(config.listen.address).await);
     let admin = match config.admin {
-        Some(address) => Some(bind(address).await?),
+        Some(address) => faults.noting(bind(address).await),
         None => None,
     };
-
-    let gate = open(&config, storage, grants, servers, issuer).await?;
+    faults.told()?;
+    let (Some(tls), Some(grants), Some(servers), Some(issuer), Some(listening)) =
+        (tls, grants, servers, issuer, listening)
+    else {
+        return Err(ServeError::NoServer); // whatever is missing was told above
+    };
 
     let address = local_address(&listening, config.listen.address)?;
     let admin_address = admin
         .as_ref()
         .map(|admin| local_address(admin, address))
         .transpose()?;
+    // It answers from here on, and until the last call has ended.
+    let desk = Arc::new(Desk::new(address, admin_address));
+    let administering = admin
+        .map(|admin| AbortOnDropHandle::new(tokio::spawn(admin::listen(Arc::clone(&desk), admin))));
+
+    let gate = open(&config, storage, grants, servers, issuer, &desk.progress).await?;
+    desk.open(&gate);
     let drain = gate.limits.drain_timeout;
     let ca_pem_path = tls.ca_pem_path().map(ToOwned::to_owned);
     let tls = Arc::new(Presented::new(tls));
@@ -128,8 +149,8 @@ async fn run(
         Arc::clone(&tls),
         drain,
     ));
+    desk.progress.listens(true);
     let housekeeping = tokio::spawn(keep_house(Arc::clone(&gate)));
-    let administering = admin.map(|admin| tokio::spawn(admin::listen(Arc::clone(&gate), admin)));
     ready(Ready {
         address,
         admin_address,
@@ -149,13 +170,12 @@ async fn run(
 
     // The stop: no new connections.
     tracing::info!("stopping");
+    desk.progress.listens(false);
     gate.stopping.cancel();
     drop(accepting.await);
     let housekeeping = async {
         drop(housekeeping.await);
-        if let Some(administering) = administering {
-            administering.abort();
-        }
+        drop(administering);
     };
     close(&gate, drain, SERVERS_END_MAX, housekeeping).await
 }
@@ -167,6 +187,7 @@ pub(crate) async fn open(
     grants: Grants,
     servers: Vec<Arc<Served>>,
     issuer: Option<Arc<Issuer>>,
+    progress: &Progress,
 ) -> Result<Arc<Gate>, ServeError> {
     let windows = grants
         .0
@@ -180,6 +201,7 @@ pub(crate) async fn open(
         move || Recorder::open(options, storage)
     })
     .await??;
+    progress.record_opened();
     let options = LedgerOptions {
         node: recorder.node().to_owned(),
         counters_per_grant: config.limits.counters_per_grant,
@@ -196,7 +218,14 @@ pub(crate) async fn open(
         gaps = folded.gaps,
         "counters were rebuilt from the record"
     );
+    progress.counters_rebuilt();
 
+    let traces = match &config.telemetry {
+        Some(telemetry) => Traces::start(telemetry, ledger.node())
+            .await
+            .map_err(|what| ServeError::Telemetry { what })?,
+        None => Traces::default(),
+    };
     let gate = Arc::new(Gate {
         hosts: hosts(config),
         servers,
@@ -204,7 +233,7 @@ pub(crate) async fn open(
         issuer: ArcSwapOption::from(issuer),
         reloads: Reloads::default(),
         strangers: Strangers::default(),
-        sessions: Sessions::new(config.limits.sessions_max),
+        sessions: Sessions::default(),
         digest_key: recorder.digest_key().clone(),
         strict_outcomes: config.record.strict_outcomes,
         ledger,
@@ -212,9 +241,9 @@ pub(crate) async fn open(
         replica: ReplicaSlot::default(),
         approvals: Approvals::new(config.approvals.clone(), load::approvers(config)),
         telemetry: Telemetry::new(),
-        in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
-        streams: Arc::new(Semaphore::new(config.limits.sessions_max)),
         resumable: Resumable::default(),
+        traces,
+        bounds: Bounds::new(&config.limits),
         spilling: Arc::new(Semaphore::new(SPILLING_MAX)),
         carriers: TaskTracker::new(),
         stopping: CancellationToken::new(),
@@ -249,6 +278,7 @@ pub(crate) async fn close(
     for server in &gate.servers {
         server.upstream.close(servers_end_max).await;
     }
+    gate.traces.close(SPANS_END_MAX).await;
     housekeeping.await;
     tell_suppressed(gate);
     gate.tell_last_strangers();

@@ -3,7 +3,7 @@
 //! A proxy has its own registry rather than the process's, so that several can run side by side. Tool names are the
 //! caller's choice, so only the first so many become labels.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,11 @@ use metrics::{Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+
+use crate::bounds::Full;
+
+/// Decisions whose wait for the disk is remembered one by one.
+const COMMITS_KEPT: usize = 1024;
 
 /// Tools that may become a label; later ones are `other`.
 const TOOLS_MAX: usize = 256;
@@ -31,6 +36,27 @@ pub(crate) struct Telemetry {
     handle: PrometheusHandle,
     tools: Names,
     candidates: Names,
+    grants: Mutex<HashMap<String, Fared>>,
+    commits: Mutex<VecDeque<Duration>>,
+}
+
+/// What became of the calls of one grant since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Fared {
+    /// Calls that were decided.
+    pub(crate) calls: u64,
+    /// Of these, those that were denied.
+    pub(crate) denied: u64,
+    /// Messages that were refused before any policy was asked.
+    pub(crate) refused: u64,
+}
+
+/// How long the newest decisions waited until they were durable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CommitWaits {
+    pub(crate) count: usize,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
 }
 
 /// Names that have become labels, up to so many.
@@ -63,6 +89,14 @@ impl Telemetry {
             SharedString::const_str("From the complete request to the complete answer."),
         );
         recorder.describe_histogram(
+            COMMIT.into(),
+            Some(Unit::Seconds),
+            SharedString::const_str("From a decision to its being durable."),
+        );
+        for (name, text) in GAUGES {
+            recorder.describe_gauge(name.into(), None, SharedString::const_str(text));
+        }
+        recorder.describe_histogram(
             APPROVAL_WAIT.into(),
             Some(Unit::Seconds),
             SharedString::const_str("From the question to a person to its answer."),
@@ -72,6 +106,8 @@ impl Telemetry {
             handle,
             tools: Names(Mutex::default(), TOOLS_MAX),
             candidates: Names(Mutex::default(), CANDIDATES_MAX),
+            grants: Mutex::default(),
+            commits: Mutex::default(),
         }
     }
 
@@ -83,6 +119,13 @@ impl Telemetry {
 
     pub(crate) fn decided(&self, call: &CallDecided<'_>) {
         let tool = self.tools.label(call.tool);
+        self.note(call.grant, |fared| {
+            fared.calls += 1;
+            fared.denied += u64::from(call.verdict == "deny");
+        });
+        if call.reason == "counter_capacity" {
+            self.limit_refused("counters", "grant", call.grant);
+        }
         self.count(
             CALLS,
             vec![
@@ -139,6 +182,7 @@ impl Telemetry {
 
     /// A message that was refused before any policy was asked.
     pub(crate) fn refused(&self, grant: &str, flaw: &'static str) {
+        self.note(grant, |fared| fared.refused += 1);
         self.count(
             REFUSED,
             vec![
@@ -164,6 +208,66 @@ impl Telemetry {
         self.count(RESULTS_NOT_KEPT, vec![label("server", server)], 1);
     }
 
+    /// A bound that is reached, and for whom if that is known.
+    pub(crate) fn full(&self, full: &Full, grant: Option<&str>) {
+        let scope = if full.of_grant { "grant" } else { "all" };
+        self.limit_refused(full.resource.as_str(), scope, grant.unwrap_or_default());
+    }
+
+    fn limit_refused(&self, limit: &'static str, scope: &'static str, grant: &str) {
+        self.count(
+            LIMIT_REFUSED,
+            vec![
+                Label::from_static_parts("limit", limit),
+                Label::from_static_parts("scope", scope),
+                label("grant", grant),
+            ],
+            1,
+        );
+    }
+
+    /// A decision that waited so long until it was durable.
+    pub(crate) fn committed(&self, waited: Duration) {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        if commits.len() >= COMMITS_KEPT {
+            commits.pop_front();
+        }
+        commits.push_back(waited);
+        drop(commits);
+        self.recorder
+            .register_histogram(&Key::from_static_name(COMMIT), &HERE)
+            .record(waited.as_secs_f64());
+    }
+
+    /// How long the newest decisions waited; none while there was none.
+    pub(crate) fn commit_waits(&self) -> Option<CommitWaits> {
+        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: Vec<Duration> = commits.iter().copied().collect();
+        drop(commits);
+        sorted.sort_unstable();
+        let count = sorted.len();
+        let at = |percent: usize| sorted.get((count * percent).div_ceil(100).saturating_sub(1));
+        Some(CommitWaits {
+            count,
+            p50: *at(50)?,
+            p99: *at(99)?,
+        })
+    }
+
+    /// What became of a grant's calls.
+    pub(crate) fn fared(&self, grant: &str) -> Fared {
+        let grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        grants.get(grant).copied().unwrap_or_default()
+    }
+
+    fn note(&self, grant: &str, change: impl FnOnce(&mut Fared)) {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        match grants.get_mut(grant) {
+            Some(fared) => change(fared),
+            None => change(grants.entry(grant.to_owned()).or_default()),
+        }
+    }
+
     /// A changed configuration that came into force, or did not.
     pub(crate) fn reloaded(&self, result: &'static str) {
         self.count(RELOADS, vec![Label::from_static_parts("result", result)], 1);
@@ -184,10 +288,32 @@ impl Telemetry {
         );
     }
 
+    /// A count that is kept elsewhere.
+    pub(crate) fn total(&self, name: &'static str, reason: Option<&'static str>, value: u64) {
+        let labels = reason.map(|reason| Label::from_static_parts("reason", reason));
+        let key = Key::from_parts(name, Vec::from_iter(labels));
+        self.recorder.register_counter(&key, &HERE).absolute(value);
+    }
+
     pub(crate) fn gauge(&self, name: &'static str, value: f64) {
         self.recorder
             .register_gauge(&Key::from_static_name(name), &HERE)
             .set(value);
+    }
+
+    /// How much of a limit is used, and how much there is: in all, or of one grant.
+    pub(crate) fn limit(&self, limit: &'static str, grant: Option<&str>, used: usize, most: usize) {
+        let names = match grant {
+            None => ["weir_limit_in_use", "weir_limit_max"],
+            Some(_) => ["weir_grant_limit_in_use", "weir_grant_limit_max"],
+        };
+        for (name, value) in names.into_iter().zip([used, most]) {
+            let mut labels = vec![Label::from_static_parts("limit", limit)];
+            labels.extend(grant.map(|grant| label("grant", grant)));
+            self.recorder
+                .register_gauge(&Key::from_parts(name, labels), &HERE)
+                .set(value as f64);
+        }
     }
 
     fn count(&self, name: &'static str, labels: Vec<Label>, by: u64) {
@@ -218,6 +344,8 @@ impl std::fmt::Debug for Telemetry {
 }
 
 const CALLS: &str = "weir_calls_total";
+const COMMIT: &str = "weir_commit_seconds";
+const LIMIT_REFUSED: &str = "weir_limit_refused_total";
 const SHADOW: &str = "weir_shadow_calls_total";
 const REFUSED: &str = "weir_refusals_total";
 const SUPPRESSED: &str = "weir_suppressed_total";
@@ -231,7 +359,7 @@ const DURATION: &str = "mcp_server_operation_duration_seconds";
 const APPROVALS: &str = "weir_approvals_total";
 const APPROVAL_WAIT: &str = "weir_approval_wait_seconds";
 
-const DESCRIPTIONS: [(&str, &str); 10] = [
+const DESCRIPTIONS: [(&str, &str); 13] = [
     (
         APPROVALS,
         "Held calls by what became of them: `approved`, `approval_denied`, `approval_timeout`, `approval_withdrawn`, `approval_stopped`.",
@@ -242,12 +370,24 @@ const DESCRIPTIONS: [(&str, &str); 10] = [
     ),
     (CALLS, "Calls decided."),
     (
+        LIMIT_REFUSED,
+        "Connections, requests, streams, sessions and counters refused since there were as many as may be: of one grant (`scope=\"grant\"`), or in all.",
+    ),
+    (
         SHADOW,
         "Calls by what a candidate judged alongside would have made of them: `same`, `newly_denied`, `newly_allowed`, `newly_held`.",
     ),
     (
         REFUSED,
         "Messages refused because they could be read in two ways, or not at all.",
+    ),
+    (
+        "weir_spans_exported_total",
+        "Spans that the collector of traces took.",
+    ),
+    (
+        "weir_spans_dropped_total",
+        "Spans that are lost: the queue was full (`queue`), or the collector did not take them (`collector`).",
     ),
     (SUPPRESSED, "Refusals counted instead of recorded."),
     (
@@ -268,6 +408,19 @@ const DESCRIPTIONS: [(&str, &str); 10] = [
     ),
 ];
 
+const GAUGES: [(&str, &str); 4] = [
+    (
+        "weir_limit_in_use",
+        "How many there are in all of what is limited.",
+    ),
+    ("weir_limit_max", "How many there may be in all."),
+    (
+        "weir_grant_limit_in_use",
+        "How many a grant has of what is limited.",
+    ),
+    ("weir_grant_limit_max", "How many a grant may have."),
+];
+
 fn label(key: &'static str, value: &str) -> Label {
     Label::new(key, value.to_owned())
 }
@@ -284,7 +437,22 @@ fn known(method: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
+
+    #[test]
+    fn of_the_newest_commits_half_and_all_but_one_in_a_hundred_are_told() {
+        let telemetry = Telemetry::new();
+        assert!(telemetry.commit_waits().is_none());
+        for ms in 0..2 * COMMITS_KEPT as u64 {
+            telemetry.committed(Duration::from_millis(ms));
+        }
+        let waits = telemetry.commit_waits().unwrap();
+        assert_eq!(waits.count, COMMITS_KEPT);
+        assert_eq!(waits.p50, Duration::from_millis(1024 + 511));
+        assert_eq!(waits.p99, Duration::from_millis(1024 + 1013));
+    }
 
     #[test]
     fn invented_tool_names_do_not_become_labels_without_end() {

@@ -133,6 +133,8 @@ pub struct UpstreamLimits {
     pub answer_bytes_max: usize,
     /// Requests under way at once; more are refused with [`Cause::Busy`].
     pub in_flight_max: usize,
+    /// Streams open at once that wait for nothing in particular; more are refused as well.
+    pub streams_max: usize,
     /// Children, or streams, alive at once where each session has its own.
     pub children_max: usize,
 }

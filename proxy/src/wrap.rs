@@ -146,7 +146,8 @@ async fn open(config: &Config, handover_max: Duration) -> Result<Arc<Gate>, Serv
     loop {
         let grants = load::grants(config)?;
         let servers = load::servers(config).await?;
-        match serve::open(config, Arc::new(Disk), grants, servers, None).await {
+        let progress = serve::Progress::default();
+        match serve::open(config, Arc::new(Disk), grants, servers, None, &progress).await {
             Err(ServeError::Record(RecordError::Locked { .. })) if Instant::now() < late => {
                 sleep(Duration::from_millis(100)).await;
             }

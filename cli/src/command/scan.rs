@@ -241,6 +241,7 @@ fn limits() -> UpstreamLimits {
         event_bytes_max: limits.event_bytes_max,
         answer_bytes_max: limits.answer_bytes_max,
         in_flight_max: 1,
+        streams_max: 1,
         children_max: 1,
     }
 }

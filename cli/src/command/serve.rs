@@ -12,7 +12,7 @@ use weir_recorder::Durability;
 
 use crate::configuration::absolute;
 use crate::failure::{Fix as _, Rendered};
-use crate::{configuration, reloading, shipping, terminal};
+use crate::{configuration, notify, reloading, shipping, terminal};
 
 /// What a shell gives for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -23,7 +23,8 @@ const INTERRUPTED: i32 = 130;
 /// holds the token of one of its grants. Every tool call is judged, and on disk with its
 /// decision, before it is forwarded. SIGTERM or Ctrl-C stops it: calls under way end, the
 /// record is sealed. A changed policy, grant or certificate comes into force by itself, or
-/// at SIGHUP; one with an error leaves what is in force. A second signal stops it at once; nothing that was forwarded is lost
+/// at SIGHUP; one with an error leaves what is in force. systemd is told (Type=notify), and its
+/// watchdog for as long as decisions become durable. A second signal stops it at once; nothing that was forwarded is lost
 /// then either.
 ///
 /// Examples:
@@ -95,8 +96,11 @@ pub fn start_logging(log: &str, format: LogFormat) -> anyhow::Result<()> {
 async fn run(config: Config, path: PathBuf) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    // Before anybody is told that this serves: whoever hears it may send one at once.
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let shutdown = async move {
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        notify::stopping();
         terminal::note("stopping: calls under way may end; a second signal stops at once\n");
         tokio::spawn(async move {
             tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
@@ -116,7 +120,8 @@ async fn run(config: Config, path: PathBuf) -> anyhow::Result<()> {
             shipping.begin(&ready);
         }
         tell(&told, &ready);
-        tokio::spawn(reloading::watch(ready.reloader, path, told));
+        notify::ready(&ready.recorder);
+        tokio::spawn(reloading::watch(hangup, ready.reloader, path, told));
     };
     let served = serve(config, ready, shutdown).await.map_err(explained);
     // The record is closed, so everything is sealed; of a failure too, what is sealed is worth having.
@@ -126,13 +131,27 @@ async fn run(config: Config, path: PathBuf) -> anyhow::Result<()> {
     served
 }
 
-/// A policy's problems with their carets; anything else is one line already.
+/// A policy's problems with their carets, and all faults where there are several; anything else is one line already.
 pub fn explained(error: ServeError) -> anyhow::Error {
-    if let ServeError::Policy { problems } = &error {
-        let pages: Vec<String> = problems.iter().map(Problems::styled).collect();
-        return Rendered::bad(pages.join("\n\n"));
+    if matches!(
+        error,
+        ServeError::Policy { .. } | ServeError::Several { .. }
+    ) {
+        return Rendered::bad(pages(&error).join("\n\n"));
     }
     error.into()
+}
+
+/// Each thing that is wrong, as it is shown.
+fn pages(error: &ServeError) -> Vec<String> {
+    if let ServeError::Policy { problems } = error {
+        return problems.iter().map(Problems::styled).collect();
+    }
+    if let ServeError::Several { faults } = error {
+        return faults.iter().flat_map(pages).collect();
+    }
+    let (red, reset) = (terminal::ERROR, terminal::RESET);
+    vec![format!("{red}error{reset}: {error}")]
 }
 
 /// Says where everything is, once everything is there.
@@ -151,11 +170,9 @@ fn tell(config: &Config, ready: &Ready) {
             ready.address, server.name
         ));
     }
-    lines.extend(
-        ready.admin_address.map(|address| {
-            format!("{strong}admin{reset}    http://{address}/healthz and /metrics\n")
-        }),
-    );
+    lines.extend(ready.admin_address.map(|address| {
+        format!("{strong}admin{reset}    http://{address}/healthz, /readyz, /status and /metrics\n")
+    }));
     lines.extend(
         ready
             .ca_pem_path

@@ -66,6 +66,7 @@ impl Folder {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+            .env_remove("NOTIFY_SOCKET")
             .env_remove("WEIR_LOG")
             .env_remove("RUST_BACKTRACE")
             .env("NO_COLOR", "1");
@@ -85,8 +86,14 @@ impl Folder {
 
     /// `weir serve` from `weir.toml` here.
     pub fn serve(&self) -> Served {
+        self.serve_with(&[])
+    }
+
+    /// As [`Folder::serve`], with these variables in its environment.
+    pub fn serve_with(&self, environment: &[(&str, &str)]) -> Served {
         let mut child = self
             .command(&["serve"])
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()
@@ -197,18 +204,28 @@ pub struct Served {
 
 impl Served {
     /// Sends SIGTERM and gives the exit code and what was printed then.
-    pub fn stop(mut self) -> (Option<i32>, String) {
-        let killed = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
-        assert!(killed.success());
+    pub fn stop(self) -> (Option<i32>, String) {
+        self.signal("-TERM");
+        self.wait()
+    }
+
+    /// Waits for its end, and gives the exit code and what was printed then.
+    pub fn wait(mut self) -> (Option<i32>, String) {
         let rest = self
             .rest
             .by_ref()
             .map(|line| line.expect("text") + "\n")
             .collect();
         (self.child.wait().expect("weir ends").code(), rest)
+    }
+
+    /// Sends a signal, `-HUP`.
+    pub fn signal(&self, signal: &str) {
+        let killed = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(killed.success());
     }
 
     /// Posts a body to the server `truenas`.

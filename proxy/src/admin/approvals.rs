@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use weir_policy::Micros;
 
+use super::{Desk, Open};
 use crate::approvals::{Approver, Ending, Past, Question, Unanswerable};
 use crate::gate::Gate;
 
 /// A reason in words is no longer than this.
 const WHY_BYTES_MAX: usize = 1_000;
 
-pub(super) fn routes() -> Router<Arc<Gate>> {
+pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new()
         .route("/approvals", get(list))
         .route("/approvals/{id}", get(show))
@@ -104,7 +105,7 @@ struct Said {
     reason: Option<String>,
 }
 
-async fn list(State(gate): State<Arc<Gate>>, headers: HeaderMap) -> Response {
+async fn list(Open(gate): Open, headers: HeaderMap) -> Response {
     if let Err(stranger) = approver(&gate, &headers) {
         return stranger;
     }
@@ -116,11 +117,7 @@ async fn list(State(gate): State<Arc<Gate>>, headers: HeaderMap) -> Response {
     answer(StatusCode::OK, &json!({ "held": held }))
 }
 
-async fn show(
-    State(gate): State<Arc<Gate>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Response {
+async fn show(Open(gate): Open, Path(id): Path<String>, headers: HeaderMap) -> Response {
     if let Err(stranger) = approver(&gate, &headers) {
         return stranger;
     }
@@ -131,7 +128,7 @@ async fn show(
 }
 
 async fn approve(
-    State(gate): State<Arc<Gate>>,
+    Open(gate): Open,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -151,7 +148,7 @@ async fn approve(
 }
 
 async fn deny(
-    State(gate): State<Arc<Gate>>,
+    Open(gate): Open,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Bytes,

@@ -4,14 +4,24 @@ use std::path::PathBuf;
 
 use super::read::read_name;
 use super::section::{Section, nearest};
-use super::{Credential, GrantConfig, Listen, ServerConfig, credential};
+use super::{Credential, GrantConfig, GrantLimits, Limits, Listen, ServerConfig, credential};
 
-pub(super) fn read_grants(
-    sections: &[Section<'_, '_>],
-    servers: &[ServerConfig],
-    listen: &Listen,
-    has_issuer: bool,
-) -> Vec<GrantConfig> {
+/// What grants refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) servers: &'a [ServerConfig],
+    pub(super) listen: &'a Listen,
+    pub(super) limits: &'a Limits,
+    pub(super) has_issuer: bool,
+}
+
+pub(super) fn read_grants(sections: &[Section<'_, '_>], given: Given<'_>) -> Vec<GrantConfig> {
+    let Given {
+        servers,
+        listen,
+        limits,
+        has_issuer,
+    } = given;
     let mut grants: Vec<GrantConfig> = Vec::new();
     for section in sections {
         let found = section.needed_string("name", "it names the caller in the record");
@@ -46,6 +56,7 @@ pub(super) fn read_grants(
         }
         let policy: Option<PathBuf> = section.file("policy");
         let shadow = section.files("shadow");
+        let limits = read_limits(section.table("limits").as_ref(), limits);
         section.finish();
         grants.push(GrantConfig {
             name,
@@ -53,9 +64,26 @@ pub(super) fn read_grants(
             credential,
             policy,
             shadow,
+            limits,
         });
     }
     grants
+}
+
+fn read_limits(section: Option<&Section<'_, '_>>, limits: &Limits) -> GrantLimits {
+    let usual = GrantLimits::of(limits);
+    let Some(section) = section else {
+        return usual;
+    };
+    let count = |key, usual: usize| section.number(key, 1..1_000_000, usual as u64) as usize;
+    let limits = GrantLimits {
+        connections_max: count("connections_max", usual.connections_max),
+        in_flight_max: count("in_flight_max", usual.in_flight_max),
+        streams_max: count("streams_max", usual.streams_max),
+        sessions_max: count("sessions_max", usual.sessions_max),
+    };
+    section.finish();
+    limits
 }
 
 /// Whether nothing could tell the callers of one from those of the other, or one token would serve both.

@@ -10,6 +10,8 @@ pub struct ConfigProblems {
     pub path: PathBuf,
     /// Never empty.
     pub problems: Vec<ConfigProblem>,
+    /// The policies that it names and that are there: something may be wrong with these too.
+    pub policies: Vec<PathBuf>,
 }
 
 /// One fault of a configuration.

@@ -1,14 +1,15 @@
 //! From the text of `weir.toml` to a [`Config`].
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
 use weir_recorder::{Durability, Retain};
 
 use super::approvals::{read_approvals, read_approvers};
-use super::grant::read_grants;
+use super::grant::{Given, read_grants};
 use super::keeping::{Secrets, read_secrets};
 use super::object_storage::read_object_storage;
 use super::problem::{ConfigProblem, ConfigProblems};
@@ -23,6 +24,7 @@ pub(super) fn load(path: &Path, environment: Environment<'_>) -> Result<Config, 
     let fail = |problems| ConfigProblems {
         path: path.to_owned(),
         problems,
+        policies: Vec::new(),
     };
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("cannot read the configuration: {}", io_words(&error));
@@ -46,6 +48,7 @@ pub(super) fn read(
     let fail = |problems| ConfigProblems {
         path: path.to_owned(),
         problems,
+        policies: Vec::new(),
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let source = Source::new(text, folder);
@@ -63,8 +66,18 @@ pub(super) fn read(
     if problems.is_empty() {
         Ok(config)
     } else {
-        Err(fail(problems))
+        let policies = policies(&config);
+        Err(ConfigProblems {
+            policies,
+            ..fail(problems)
+        })
     }
+}
+
+/// The policies that it names and that are there, each once.
+fn policies(config: &Config) -> Vec<PathBuf> {
+    let there: BTreeSet<&PathBuf> = config.policies().filter(|path| path.is_file()).collect();
+    there.into_iter().cloned().collect()
 }
 
 fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) -> Config {
@@ -86,8 +99,18 @@ fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) 
     let servers = read_servers(&root.tables("server"), &limits, &secrets, environment);
     let oauth = root.table("oauth");
     let has_issuer = oauth.is_some();
+    let telemetry = root
+        .table("telemetry")
+        .and_then(|section| super::telemetry::read(&section, environment));
     let oauth = oauth.and_then(|section| super::oauth::read(&section, &listen.names()));
-    let grants = read_grants(&root.tables("grant"), &servers, &listen, has_issuer);
+    let given = Given {
+        servers: &servers,
+        listen: &listen,
+        limits: &limits,
+        has_issuer,
+    };
+    let grants = read_grants(&root.tables("grant"), given);
+    counters_fit(root, &limits, grants.len());
     if let Some(span) = &listen_section
         .as_ref()
         .and_then(|section| section.raw("client_ca"))
@@ -132,6 +155,7 @@ fn read_root(root: &Section<'_, '_>, path: &Path, environment: Environment<'_>) 
         servers,
         grants,
         oauth,
+        telemetry,
         limits,
     }
 }
@@ -348,8 +372,19 @@ fn read_limits(section: &Section<'_, '_>) -> Limits {
         answer_bytes_max: bytes("answer_bytes_max", default.answer_bytes_max),
         event_bytes_max: bytes("event_bytes_max", default.event_bytes_max),
         connections_max: count("connections_max", default.connections_max),
+        connections_per_grant_max: count(
+            "connections_per_grant_max",
+            default.connections_per_grant_max,
+        ),
         in_flight_max: count("in_flight_max", default.in_flight_max),
+        in_flight_per_grant_max: count("in_flight_per_grant_max", default.in_flight_per_grant_max),
+        streams_max: count("streams_max", default.streams_max),
+        streams_per_grant_max: count("streams_per_grant_max", default.streams_per_grant_max),
         sessions_max: count("sessions_max", default.sessions_max),
+        sessions_per_grant_max: count("sessions_per_grant_max", default.sessions_per_grant_max),
+        children_max: count("children_max", default.children_max),
+        counters_max: section.number("counters_max", 1..100_000_000, default.counters_max as u64)
+            as usize,
         counters_per_grant: count("counters_per_grant", default.counters_per_grant),
         handshake_timeout: section.duration("handshake_timeout", default.handshake_timeout),
         header_read_timeout: section.duration("header_read_timeout", default.header_read_timeout),
@@ -360,6 +395,21 @@ fn read_limits(section: &Section<'_, '_>) -> Limits {
     };
     section.finish();
     limits
+}
+
+/// Counters in all are bounded by what each grant may have: no grant can take those of another.
+fn counters_fit(root: &Section<'_, '_>, limits: &Limits, grants: usize) {
+    let could_be = limits.counters_per_grant.saturating_mul(grants);
+    if could_be > limits.counters_max {
+        let message = format!(
+            "{grants} grants of {} counters each could have {could_be}, and `counters_max` is {}",
+            limits.counters_per_grant, limits.counters_max
+        );
+        root.problem(
+            message,
+            Some("lower `counters_per_grant` or raise `counters_max` in [limits]"),
+        );
+    }
 }
 
 /// A name that can stand in a path, a file name and a metric.

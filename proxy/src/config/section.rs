@@ -296,6 +296,13 @@ impl<'t, 's> Section<'t, 's> {
     /// Reports every key nobody asked for.
     pub(super) fn finish(&self) {
         let asked = self.asked.borrow();
+        #[cfg(test)]
+        ASKED.with_borrow_mut(|tables| {
+            tables
+                .entry(self.name.clone())
+                .or_default()
+                .extend(asked.iter());
+        });
         for key in self
             .table
             .keys()
@@ -317,6 +324,19 @@ impl<'t, 's> Section<'t, 's> {
             );
         }
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The keys that this thread's readers asked for, by the table's name.
+    static ASKED: RefCell<std::collections::BTreeMap<String, std::collections::BTreeSet<&'static str>>> = RefCell::default();
+}
+
+/// Every key that was asked for on this thread so far.
+#[cfg(test)]
+pub(super) fn asked_here()
+-> std::collections::BTreeMap<String, std::collections::BTreeSet<&'static str>> {
+    ASKED.with_borrow(Clone::clone)
 }
 
 /// An I/O error in plain words, without the code.

@@ -63,7 +63,8 @@ fn read_server(
         event_bytes_max: limits.event_bytes_max,
         answer_bytes_max: limits.answer_bytes_max,
         in_flight_max: limits.in_flight_max,
-        children_max: limits.sessions_max.min(64),
+        streams_max: limits.streams_max,
+        children_max: limits.children_max,
     };
     let upstream = UpstreamSpec {
         server: Arc::from(name.as_str()),
@@ -232,7 +233,7 @@ fn read_url(section: &Section<'_, '_>, found: &Found<&str>) -> http::Uri {
     }
 }
 
-fn read_headers(
+pub(super) fn read_headers(
     section: &Section<'_, '_>,
     environment: Environment<'_>,
 ) -> Vec<(http::HeaderName, http::HeaderValue)> {

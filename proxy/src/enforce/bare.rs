@@ -12,8 +12,10 @@ use super::envelope::{accept, caller_key, era_of, without_credentials};
 use super::refusal::{Refusal, refuse};
 use super::resume::last_event;
 use super::{Body, Caller, Turn};
+use crate::bounds::Resource;
 use crate::gate::Gate;
 use crate::leave::{Leave, Pass};
+use crate::traces::Span;
 use crate::upstream::{Exchange, MessageKind};
 
 pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) -> Response<Body> {
@@ -26,33 +28,32 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
         Some(id) => gate
             .sessions
             .given(&caller.server.name, &caller.identity.owner, id)
-            .ok(),
-        None if named => None,
-        None => Some(gate.sessions.derived(
-            &caller.identity.owner,
-            caller.peer.address,
-            &caller.agent,
-        )),
+            .map_err(|_| Refusal::Session { id: None }),
+        None if named => Err(Refusal::Session { id: None }),
+        None => gate
+            .sessions
+            .derived(caller.owner(gate), caller.peer.address, &caller.agent)
+            .map_err(|full| Refusal::Full { full, id: None }),
     };
-    let Some(session) = session else {
-        let received_at = gate.ledger.clock().now();
-        return refuse(
-            gate,
-            caller,
-            received_at,
-            &Bytes::new(),
-            Refusal::Session { id: None },
-        )
-        .await;
+    // The end of a session is over soon; a stream may stay for hours.
+    let resource = match head.method {
+        Method::DELETE => Resource::InFlight,
+        _ => Resource::Streams,
     };
-    if !may_resume(gate, caller, head, id) {
-        let received_at = gate.ledger.clock().now();
-        let refusal = Refusal::NotItsEvent;
-        return refuse(gate, caller, received_at, &Bytes::new(), refusal).await;
-    }
-    let Ok(place) = Arc::clone(&gate.streams).try_acquire_owned() else {
-        let received_at = gate.ledger.clock().now();
-        return refuse(gate, caller, received_at, &Bytes::new(), Refusal::Busy).await;
+    let admitted = session.and_then(|session| {
+        if !may_resume(gate, caller, head, id) {
+            return Err(Refusal::NotItsEvent);
+        }
+        let place = gate.bounds.take(resource, &caller.grant);
+        let place = place.map_err(|full| Refusal::Full { full, id: None })?;
+        Ok((session, place))
+    });
+    let (session, place) = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            let received_at = gate.ledger.clock().now();
+            return refuse(gate, caller, received_at, &Bytes::new(), refusal).await;
+        }
     };
     let carriage = Carriage {
         leave: Leave::Pass(Pass::for_bare()),
@@ -75,6 +76,7 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
             accept: accept(&head.headers),
             place,
             turn: Turn::of_none(),
+            span: Span::default(),
         },
     };
     let response = carry::carry(gate, carriage).await;

@@ -13,6 +13,7 @@ use crate::sessions::Session;
 
 /// Where the columns of one call come from.
 pub(super) struct Draft<'a> {
+    pub(super) trace_id: Option<[u8; 16]>,
     pub(super) key: &'a DigestKey,
     pub(super) call_id: [u8; 16],
     pub(super) received_at: Micros,
@@ -40,7 +41,7 @@ impl<'a> Draft<'a> {
             client_version: client.version.as_deref(),
             client_address: Some(&self.caller.address_text),
             protocol: client.protocol.as_deref(),
-            trace_id: self.envelope.trace_id(),
+            trace_id: self.trace_id,
             method: Some(self.envelope.method()).filter(|method| !method.is_empty()),
             request_id: self.envelope.id().map(|id| id.raw),
             request_bytes: i64::try_from(self.body.len()).ok(),

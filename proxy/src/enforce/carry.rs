@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use weir_recorder::Outcome;
 
 use super::Caller;
@@ -20,10 +20,12 @@ use super::reply::{self, Body};
 use super::resume::{Rest, last_event};
 use super::tap::Tap;
 use super::turn::Turn;
-use crate::gate::Gate;
+use crate::bounds::Place;
+use crate::gate::{Gate, Served};
 use crate::leave::Leave;
 use crate::outlive::Outliving;
 use crate::sessions::Session;
+use crate::traces::Span;
 use crate::upstream::{Cause, Era, Exchange, ForwardError, Reached};
 
 /// The modern era's stream of notifications.
@@ -47,8 +49,9 @@ pub(super) struct Passage {
     pub(super) session: Session,
     pub(super) accept: Accept,
     /// Its place among the requests under way, given up when it ends.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
     pub(super) turn: Turn,
+    pub(super) span: Span,
 }
 
 /// What carries a message hands this to what answers the client.
@@ -133,15 +136,21 @@ impl Carriage {
             passage,
         } = self;
         let Passage {
-            exchange,
+            mut exchange,
             caller,
             session,
             place,
             turn,
+            mut span,
             ..
         } = passage;
+        // The body goes on as it was judged; a header may name our place in the trace.
+        let here = span.forwards();
+        if let Some(here) = here.and_then(|here| HeaderValue::try_from(here.to_string()).ok()) {
+            exchange.headers.insert("traceparent", here);
+        }
         if let Some(open) = &mut open {
-            open.forwarded();
+            open.forwarded(span);
         }
         let rest = rest_of(&gate, &exchange).await;
         let tap = Tap::new(&gate, &caller, &session, &exchange, rest.as_ref());
@@ -161,12 +170,16 @@ impl Carriage {
                 if error.cause != Cause::Cancelled {
                     tracing::warn!(server = %caller.server.name, cause = %error.cause, detail = error.detail, "a server failed");
                 }
+                caller.server.standing.failed(&error);
                 let given_back = error.reached == Reached::Never;
                 end(open, outcome_of(error.cause), None, given_back);
                 drop(deliver.send(Delivered::Failed(error)));
                 return tap.not_resumed(rest).await;
             }
-            Some(Ok(answer)) => return tap.pass_on(answer, (open, rest), place, deliver).await,
+            Some(Ok(answer)) => {
+                note_standing(&caller.server, answer.status);
+                return tap.pass_on(answer, (open, rest), place, deliver).await;
+            }
         };
         // A client that has hung up misses its answer; the record has it.
         drop(deliver.send(delivered));
@@ -181,6 +194,23 @@ async fn rest_of(gate: &Gate, exchange: &Exchange) -> Option<Rest> {
     let event = last_event(&exchange.headers).ok()??;
     let event = gate.digest_key.digest(event.as_bytes());
     gate.resumable.take(&exchange.caller, event).await
+}
+
+/// What a status says of a server: that it is there, or that something is wrong with it or with its credential.
+fn note_standing(server: &Served, status: StatusCode) {
+    let is_ours = matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    );
+    if is_ours || status.is_server_error() {
+        server
+            .standing
+            .failed_with(format!("it answered with HTTP status {status}"));
+    } else {
+        server.standing.answered();
+    }
 }
 
 pub(super) fn outcome_of(cause: Cause) -> Outcome {

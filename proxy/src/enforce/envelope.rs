@@ -15,6 +15,7 @@ use super::mirrored::{decoded, parameters_agree};
 use super::refusal::Refusal;
 use crate::leave::Pass;
 use crate::sessions::{Client, Session};
+use crate::traces::Traceparent;
 use crate::upstream::{Era, Exchange, MessageKind, RequestId};
 
 /// The first revision without a handshake.
@@ -27,7 +28,7 @@ pub(super) struct Envelope<'m> {
     protocol: Option<&'m str>,
     session_id: Option<&'m str>,
     accept: Accept,
-    trace_id: Option<[u8; 16]>,
+    parent: Option<Traceparent>,
     introduction: Option<Client>,
 }
 
@@ -57,12 +58,13 @@ impl<'m> Envelope<'m> {
             }),
             session_id: one(message, headers, "mcp-session-id")?,
             accept: accept(headers),
-            trace_id: None,
+            parent: None,
             introduction: None,
         };
         envelope.agree(headers)?;
-        envelope.trace_id =
-            trace_id(meta("traceparent").or_else(|| headers.get("traceparent")?.to_str().ok()));
+        envelope.parent = meta("traceparent")
+            .or_else(|| headers.get("traceparent")?.to_str().ok())
+            .and_then(Traceparent::parse);
         envelope.introduction = envelope.introduced();
         Ok(envelope)
     }
@@ -158,8 +160,9 @@ impl<'m> Envelope<'m> {
         self.session_id
     }
 
-    pub(super) fn trace_id(&self) -> Option<[u8; 16]> {
-        self.trace_id
+    /// Where the message stands in its caller's trace.
+    pub(super) fn parent(&self) -> Option<Traceparent> {
+        self.parent
     }
 
     /// The token under which the client wants to hear of progress, as JSON.
@@ -339,15 +342,6 @@ pub(super) fn accept(headers: &HeaderMap) -> Accept {
     }
 }
 
-/// The trace id of a W3C `traceparent`.
-fn trace_id(traceparent: Option<&str>) -> Option<[u8; 16]> {
-    let mut parts = traceparent?.split('-');
-    let (_version, trace) = (parts.next()?, parts.next()?);
-    let mut id = [0; 16];
-    hex::decode_to_slice(trace, &mut id).ok()?;
-    (id != [0; 16]).then_some(id)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -434,15 +428,5 @@ mod tests {
             Accept::Events
         );
         assert_eq!(accept(&headers(&[])), Accept::Json);
-    }
-
-    #[test]
-    fn a_trace_id_is_read_from_traceparent() {
-        let id = trace_id(Some(
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        ))
-        .unwrap();
-        assert_eq!(hex::encode(id), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(trace_id(Some("00-zz-00")), None);
     }
 }

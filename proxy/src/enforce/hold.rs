@@ -97,9 +97,16 @@ impl Onward {
     /// Forwards an approved call, and tells of any other why not.
     async fn go(self, gate: &Arc<Gate>, mut answered: Answered) -> Response<Body> {
         let Self {
-            question, passage, ..
+            question,
+            mut passage,
+            ..
         } = self;
         let call_id = question.call_id;
+        let mut span = std::mem::take(&mut passage.span);
+        let mut settled = |decision: &Decision| {
+            let policy = passage.caller.grant.policy_digest.as_deref();
+            span.decided(self.kind, &self.told_tool, decision, policy);
+        };
         let deny = |decision: &Decision| {
             let id = passage.exchange.request_id.as_ref();
             let asker = Asker {
@@ -114,9 +121,12 @@ impl Onward {
             Err(why) => {
                 gate.note_unrecorded(&passage.caller, &why);
                 gate.let_lie(&answered);
-                return deny(&unrecorded(Some(&why)));
+                let decision = unrecorded(Some(&why));
+                settled(&decision);
+                return deny(&decision);
             }
         };
+        settled(&answered.decision);
         gate.note_decided(&passage.caller, &self.told_tool, &answered.decision);
         let Some(permit) = permit else {
             return deny(&answered.decision);
@@ -126,7 +136,7 @@ impl Onward {
         let carriage = Carriage {
             leave: Leave::Permit(permit),
             open: Some(open.at_level(self.level)),
-            passage,
+            passage: Passage { span, ..passage },
         };
         carry::carry(gate, carriage).await
     }

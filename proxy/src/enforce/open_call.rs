@@ -11,6 +11,7 @@ use super::Caller;
 use super::outcome::Ending;
 use crate::gate::Gate;
 use crate::keeping::AuditLevel;
+use crate::traces::Span;
 
 /// A call that was recorded and has not ended. Dropped, it ends as cancelled: no row is left open by accident.
 pub(super) struct OpenCall {
@@ -25,6 +26,7 @@ pub(super) struct OpenCall {
     commit_us: Option<i32>,
     level: AuditLevel,
     ended: bool,
+    span: Span,
 }
 
 impl OpenCall {
@@ -48,6 +50,7 @@ impl OpenCall {
             // What no policy judges is recorded without arguments and results.
             level: AuditLevel::Metadata,
             ended: false,
+            span: Span::default(),
         }
     }
 
@@ -64,9 +67,10 @@ impl OpenCall {
         self.commit_us = i32::try_from(since.elapsed().as_micros()).ok();
     }
 
-    /// It goes on its way to the server.
-    pub(super) fn forwarded(&mut self) {
+    /// It goes on its way to the server; its span ends when it does.
+    pub(super) fn forwarded(&mut self, span: Span) {
         self.forwarded = Some(Instant::now());
+        self.span = span;
     }
 
     /// The decision did not become durable: the log voids the row, and there is nothing to end.
@@ -106,6 +110,7 @@ impl OpenCall {
     ) -> oneshot::Receiver<Commit> {
         let (queued, written) = oneshot::channel();
         self.ended = true;
+        self.span.ends(ending.outcome);
         let result = ending.result.clone();
         let end = End {
             gate: Arc::clone(&self.gate),

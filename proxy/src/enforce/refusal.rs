@@ -2,12 +2,14 @@
 //! digest, and none of its bytes, since they may hold secrets (DESIGN 5.6).
 
 use bytes::Bytes;
+use http::header::{CONNECTION, RETRY_AFTER};
 use http::{Response, StatusCode};
 use weir_policy::{Decision, Malformed, Micros, Reason};
 use weir_recorder::{Call, Direction, Event, EventKind};
 
 use super::reply::{self, Body};
 use super::{Caller, settle_denial};
+use crate::bounds::{Full, Resource};
 use crate::gate::Gate;
 use crate::upstream::Era;
 
@@ -32,8 +34,8 @@ pub(crate) enum Refusal {
     },
     /// The session is not one of this grant's.
     Session { id: Option<String> },
-    /// As many requests are under way as may be; nothing was read.
-    Busy,
+    /// There are as many of something as may be; what was not read has no id.
+    Full { full: Full, id: Option<String> },
     /// A good token where nothing opens by it: by another host's name, from a page, at another path, with another method.
     NoDoor {
         status: StatusCode,
@@ -57,7 +59,9 @@ impl Refusal {
                 StatusCode::BAD_REQUEST
             }
             Self::Session { .. } => StatusCode::NOT_FOUND,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            // Its own fault, or that of all together.
+            Self::Full { full, .. } if full.of_grant => StatusCode::TOO_MANY_REQUESTS,
+            Self::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoDoor { status, .. } => *status,
         }
     }
@@ -79,7 +83,7 @@ impl Refusal {
             | Self::NoDoor { .. }
             | Self::StrayBody
             | Self::NotItsEvent => -32600,
-            Self::Busy => -32000,
+            Self::Full { .. } => reply::code_of(self.status().as_u16()),
         }
     }
 
@@ -93,7 +97,12 @@ impl Refusal {
             Self::Malformed(malformed) => malformed.flaw.as_str(),
             Self::Disagree { .. } => "header_mismatch",
             Self::Session { .. } => "session",
-            Self::Busy => "busy",
+            Self::Full { full, .. } => match full.resource {
+                Resource::Connections => "connections_max",
+                Resource::InFlight => "in_flight_max",
+                Resource::Streams => "streams_max",
+                Resource::Sessions => "sessions_max",
+            },
             Self::NoDoor { .. } => "no_door",
             Self::StrayBody => "stray_body",
             Self::NotItsEvent => "not_its_event",
@@ -112,7 +121,7 @@ impl Refusal {
                 format!("the header {header} does not say what the message says")
             }
             Self::Session { .. } => "no such session".to_owned(),
-            Self::Busy => "too many requests are under way".to_owned(),
+            Self::Full { full, .. } => full.to_string(),
             Self::NoDoor { text, .. } => (*text).to_owned(),
             Self::StrayBody => "GET and DELETE carry no message".to_owned(),
             Self::NotItsEvent => {
@@ -125,22 +134,33 @@ impl Refusal {
         match self {
             Self::Malformed(Malformed { id, .. })
             | Self::Disagree { id, .. }
-            | Self::Session { id } => id.as_deref(),
+            | Self::Session { id }
+            | Self::Full { id, .. } => id.as_deref(),
             Self::TooLarge { .. }
             | Self::Compressed
             | Self::ContentType
             | Self::Incomplete
-            | Self::Busy
             | Self::NoDoor { .. }
             | Self::StrayBody
             | Self::NotItsEvent => None,
         }
     }
 
+    /// The answer where there is no place: when to come again, and where nothing else would, the end of the connection.
+    fn full(&self, full: &Full, text: &str) -> Response<Body> {
+        let response = reply::error(self.status(), self.id(), self.code(), text);
+        let response = reply::with(response, RETRY_AFTER, full.resource.retry_after());
+        match full.resource {
+            Resource::Connections => reply::with(response, CONNECTION, "close"),
+            Resource::InFlight | Resource::Streams | Resource::Sessions => response,
+        }
+    }
+
     fn length(&self, body: &Bytes) -> Option<i64> {
         match self {
             Self::TooLarge { length } => length.and_then(|length| i64::try_from(length).ok()),
-            Self::Busy | Self::NoDoor { .. } | Self::StrayBody | Self::NotItsEvent => None,
+            Self::NoDoor { .. } | Self::StrayBody | Self::NotItsEvent => None,
+            Self::Full { .. } => i64::try_from(body.len()).ok().filter(|length| *length > 0),
             Self::Compressed
             | Self::ContentType
             | Self::Incomplete
@@ -161,6 +181,9 @@ pub(crate) async fn refuse(
 ) -> Response<Body> {
     let flaw = refusal.flaw();
     gate.telemetry.refused(&caller.grant.name, flaw);
+    if let Refusal::Full { full, .. } = &refusal {
+        gate.note_full(full, Some(&caller.grant.name));
+    }
     tracing::debug!(grant = %caller.grant.name, server = %caller.server.name, flaw, "a message was refused");
     if !caller
         .grant
@@ -168,11 +191,10 @@ pub(crate) async fn refuse(
         .take(gate.ledger.clock().now().0.div_euclid(1_000_000))
     {
         gate.telemetry.suppressed(&caller.grant.name);
-        return if refusal == Refusal::Busy {
-            reply::busy()
-        } else {
-            reply::slow_down()
-        };
+        if let Refusal::Full { full, .. } = &refusal {
+            return refusal.full(full, &refusal.text());
+        }
+        return reply::slow_down();
     }
     let text = refusal.text();
     let call = Call {
@@ -196,9 +218,9 @@ pub(crate) async fn refuse(
     } else {
         text
     };
-    match refusal {
-        Refusal::Busy => return reply::busy(),
-        Refusal::NoDoor { status, text } => return reply::closed(status, text),
+    match &refusal {
+        Refusal::Full { full, .. } => return refusal.full(full, &text),
+        Refusal::NoDoor { status, text } => return reply::closed(*status, text),
         Refusal::TooLarge { .. }
         | Refusal::Compressed
         | Refusal::ContentType

@@ -109,8 +109,13 @@ pub(crate) fn failure(id: &str, status: u16, text: &str, call_id: Option<[u8; 16
             uuid::Uuid::from_bytes(call_id).to_string().into(),
         );
     }
-    let error = json!({ "code": -31_000 - i32::from(status), "message": text, "data": data });
+    let error = json!({ "code": code_of(status), "message": text, "data": data });
     message_text(Some(id), "error", &error)
+}
+
+/// The JSON-RPC code that says what an HTTP status would.
+pub(super) fn code_of(status: u16) -> i32 {
+    -31_000 - i32::from(status)
 }
 
 /// A JSON-RPC error with an HTTP status.
@@ -119,18 +124,6 @@ pub(super) fn error(status: StatusCode, id: Option<&str>, code: i32, text: &str)
         status,
         message_text(id, "error", &json!({ "code": code, "message": text })),
         Accept::Json,
-    )
-}
-
-/// More requests are under way than may be.
-pub(super) fn busy() -> Response<Body> {
-    with(
-        plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests are under way",
-        ),
-        RETRY_AFTER,
-        "1",
     )
 }
 

@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use weir_recorder::Outcome;
 
@@ -18,9 +18,10 @@ use super::open_call::{OpenCall, end};
 use super::outcome::{Ending, Said, look};
 use super::reply;
 use super::resume::{Comer, Held, Rest};
+use crate::bounds::Place;
 use crate::gate::Gate;
 use crate::listing::{self, Listing};
-use crate::sessions::Session;
+use crate::sessions::{Session, Unbound};
 use crate::sse::Event;
 use crate::upstream::{
     Answer, AnswerBody, Cause, Era, Exchange, ForwardError, MessageKind, Reached, StreamFault,
@@ -85,7 +86,7 @@ impl Tap {
         self,
         answer: Answer,
         (open, rest): (Option<OpenCall>, Option<Rest>),
-        place: OwnedSemaphorePermit,
+        place: Place,
         deliver: oneshot::Sender<Delivered>,
     ) {
         let Answer {
@@ -101,7 +102,7 @@ impl Tap {
                 | StatusCode::PROXY_AUTHENTICATION_REQUIRED
         );
         if refused || self.bind_session(status, &headers).is_err() {
-            tracing::warn!(server = %self.caller.server.name, %status, "a server refused its credential, or gave a session that is another's");
+            tracing::warn!(server = %self.caller.server.name, %status, "a server refused its credential, or gave a session that is another's or one too many");
             end(open, Outcome::HttpError, Some(status), false);
             let detail = "the server refused".to_owned();
             let error = ForwardError {
@@ -382,11 +383,7 @@ impl Tap {
     }
 
     /// Binds the session that a server opened to the caller that asked for it.
-    fn bind_session(
-        &self,
-        status: StatusCode,
-        headers: &HeaderMap,
-    ) -> Result<(), crate::sessions::NoSuchSession> {
+    fn bind_session(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), Unbound> {
         let Some(id) = headers.get("mcp-session-id") else {
             return Ok(());
         };
@@ -394,13 +391,17 @@ impl Tap {
         {
             return Ok(());
         }
-        let id = id.to_str().map_err(|_| crate::sessions::NoSuchSession)?;
-        self.gate.sessions.bind(
+        let id = id.to_str().map_err(|_| Unbound::Taken)?;
+        let bound = self.gate.sessions.bind(
             &self.caller.server.name,
-            &self.caller.identity.owner,
+            self.caller.owner(&self.gate),
             id,
             self.session.client.clone(),
-        )
+        );
+        if let Err(Unbound::Full(full)) = &bound {
+            self.gate.note_full(full, Some(&self.caller.grant.name));
+        }
+        bound
     }
 }
 

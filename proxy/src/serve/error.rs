@@ -47,6 +47,12 @@ pub enum ServeError {
         /// What is wrong.
         what: String,
     },
+    /// The collector of traces cannot be asked.
+    #[error("[telemetry]: {what}")]
+    Telemetry {
+        /// What is wrong.
+        what: String,
+    },
     /// A policy file cannot be read.
     #[error("cannot read the policy `{}`: {source}", path.display())]
     PolicyFile {
@@ -101,6 +107,43 @@ pub enum ServeError {
     /// There is nothing to serve.
     #[error("the configuration names no server")]
     NoServer,
+    /// More than one thing keeps it from starting; never one of these itself.
+    #[error("{}", all(faults))]
+    Several {
+        /// Each of them.
+        faults: Vec<ServeError>,
+    },
+}
+
+/// Everything that keeps a start from happening, so that all of it is told at once.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Vec<ServeError>);
+
+impl Faults {
+    /// What came of one step; if nothing did, why not is noted.
+    pub(super) fn noting<T>(&mut self, result: Result<T, ServeError>) -> Option<T> {
+        result.map_err(|fault| self.note(fault)).ok()
+    }
+
+    pub(super) fn note(&mut self, fault: ServeError) {
+        if let ServeError::Several { faults } = fault {
+            self.0.extend(faults);
+        } else {
+            self.0.push(fault);
+        }
+    }
+
+    /// What was noted, if anything was.
+    pub(super) fn told(mut self) -> Result<(), ServeError> {
+        match (self.0.pop(), self.0.is_empty()) {
+            (None, _) => Ok(()),
+            (Some(only), true) => Err(only),
+            (Some(last), false) => {
+                self.0.push(last);
+                Err(ServeError::Several { faults: self.0 })
+            }
+        }
+    }
 }
 
 impl ServeError {
@@ -108,10 +151,12 @@ impl ServeError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Interrupted { .. } => Fault::Bug,
+            Self::Several { faults } => faults.first().map_or(Fault::Bug, Self::fault),
             Self::Upstream(_) => Fault::Upstream,
             Self::Listen { .. }
             | Self::Tls { .. }
             | Self::Issuer { .. }
+            | Self::Telemetry { .. }
             | Self::PolicyFile { .. }
             | Self::Policy { .. }
             | Self::Resolver { .. }
@@ -143,7 +188,7 @@ fn listen_words(error: &io::Error) -> String {
     known.map_or_else(|| error.kind().to_string(), |(_, words)| words.to_owned())
 }
 
-fn all(problems: &[Problems]) -> String {
+fn all(problems: &[impl ToString]) -> String {
     problems
         .iter()
         .map(ToString::to_string)

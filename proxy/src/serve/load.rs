@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use weir_policy::{Policy, Problems, Resolver};
 use weir_recorder::{Commit, Durability, Event, EventKind, Recorder};
 
+use super::error::Faults;
 use super::{ServeError, blocking};
 use crate::approvals::{Approver, Approvers};
 use crate::config::Config;
@@ -16,6 +18,7 @@ use crate::gate::{Gate, Served};
 use crate::grants::{Grant, Grants, RefusalBudget};
 use crate::ledger::{Candidate, Folded, Ledger, Rebuild};
 use crate::oauth::Issuer;
+use crate::standing::Standing;
 use crate::upstream::Upstream;
 
 /// Every grant with its policy and its candidates; the problems of all of them at once.
@@ -24,12 +27,12 @@ pub(crate) fn grants(config: &Config) -> Result<Grants, ServeError> {
     let mut shelf = Shelf::default();
     for grant in &config.grants {
         let policy = match &grant.policy {
-            Some(path) => shelf.policy(path)?,
+            Some(path) => shelf.policy(path),
             None => None,
         };
         let mut candidates: Vec<Candidate> = Vec::new();
         for (name, path) in &grant.shadow {
-            let candidate = shelf.policy(path)?.map(|it| Candidate::new(name, it));
+            let candidate = shelf.policy(path).map(|it| Candidate::new(name, it));
             // Two files that say the same are one candidate.
             let is_new = |new: &Candidate| candidates.iter().all(|it| it.digest != new.digest);
             candidates.extend(candidate.filter(is_new));
@@ -41,17 +44,18 @@ pub(crate) fn grants(config: &Config) -> Result<Grants, ServeError> {
             policy_digest: policy.as_ref().map(|policy| policy.digest().to_string()),
             policy,
             candidates,
+            limits: grant.limits,
+            since: Timestamp::now(),
             refusals: RefusalBudget::default(),
             revoked: CancellationToken::new(),
         }));
     }
-    if shelf.problems.is_empty() {
-        Ok(Grants(grants))
-    } else {
-        Err(ServeError::Policy {
-            problems: shelf.problems,
-        })
+    if !shelf.problems.is_empty() {
+        let problems = shelf.problems;
+        shelf.faults.note(ServeError::Policy { problems });
     }
+    shelf.faults.told()?;
+    Ok(Grants(grants))
 }
 
 /// Policy files that were read, each once.
@@ -59,27 +63,28 @@ pub(crate) fn grants(config: &Config) -> Result<Grants, ServeError> {
 struct Shelf {
     loaded: BTreeMap<PathBuf, Option<Arc<Policy>>>,
     problems: Vec<Problems>,
+    faults: Faults,
 }
 
 impl Shelf {
     /// The policy in a file; none where it does not load, and its problems are noted.
-    fn policy(&mut self, path: &Path) -> Result<Option<Arc<Policy>>, ServeError> {
+    fn policy(&mut self, path: &Path) -> Option<Arc<Policy>> {
         if let Some(loaded) = self.loaded.get(path) {
-            return Ok(loaded.clone());
+            return loaded.clone();
         }
         let source = std::fs::read(path).map_err(|source| ServeError::PolicyFile {
             path: path.to_owned(),
             source,
-        })?;
-        let policy = match Policy::load(&source, &path.display().to_string()) {
-            Ok(loaded) => Some(Arc::new(loaded)),
-            Err(found) => {
-                self.problems.push(found);
-                None
-            }
-        };
+        });
+        let source = self.faults.noting(source);
+        let policy = source.and_then(|source| {
+            Policy::load(&source, &path.display().to_string())
+                .map(Arc::new)
+                .map_err(|found| self.problems.push(found))
+                .ok()
+        });
         self.loaded.insert(path.to_owned(), policy.clone());
-        Ok(policy)
+        policy
     }
 }
 
@@ -100,24 +105,33 @@ pub(crate) async fn issuer(config: &Config) -> Result<Option<Arc<Issuer>>, Serve
     }
 }
 
-/// Every server with its resolver and the way to it.
+/// Every server with its resolver and the way to it; what is wrong with all of them at once.
 pub(crate) async fn servers(config: &Config) -> Result<Vec<Arc<Served>>, ServeError> {
     let mut servers = Vec::new();
+    let mut faults = Faults::default();
     for server in &config.servers {
         let resolver =
             Resolver::compile(&server.resolver).map_err(|problem| ServeError::Resolver {
                 server: server.name.clone(),
                 what: problem.to_string(),
-            })?;
+            });
+        let upstream = Upstream::connect(&server.upstream).await;
+        let resolver = faults.noting(resolver);
+        let upstream = faults.noting(upstream.map_err(ServeError::from));
+        let (Some(resolver), Some(upstream)) = (resolver, upstream) else {
+            continue;
+        };
         servers.push(Arc::new(Served {
             name: Arc::from(server.name.as_str()),
-            upstream: Upstream::connect(&server.upstream).await?,
+            upstream,
             resolver_digest: resolver.digest().to_string(),
             resolver,
             keeping: server.keeping.clone(),
             definitions: Definitions::default(),
+            standing: Standing::default(),
         }));
     }
+    faults.told()?;
     Ok(servers)
 }
 

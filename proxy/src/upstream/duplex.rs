@@ -90,7 +90,7 @@ impl DuplexUpstream {
             sole: OnceLock::new(),
             children: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
-            subscriptions: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
+            subscriptions: Arc::new(Semaphore::new(spec.limits.streams_max)),
             tasks: TaskTracker::new(),
         })
     }

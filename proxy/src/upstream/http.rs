@@ -126,7 +126,7 @@ impl HttpUpstream {
             client,
             streaming,
             calls: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
-            streams: Arc::new(Semaphore::new(spec.limits.in_flight_max)),
+            streams: Arc::new(Semaphore::new(spec.limits.streams_max)),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
@@ -139,20 +139,17 @@ impl HttpUpstream {
     ) -> Result<Answer, ForwardError> {
         let listens =
             exchange.method == Method::GET || &*exchange.rpc_method == "subscriptions/listen";
-        let (places, client) = if listens {
-            (&self.streams, &self.streaming)
+        let (places, most, client) = if listens {
+            (&self.streams, self.limits.streams_max, &self.streaming)
         } else {
-            (&self.calls, &self.client)
+            (&self.calls, self.limits.in_flight_max, &self.client)
         };
         let place = Arc::clone(places)
             .try_acquire_owned()
             .map_err(|_| ForwardError {
                 reached: Reached::Never,
                 cause: Cause::Busy,
-                detail: format!(
-                    "`{}` has {} exchanges under way",
-                    self.server, self.limits.in_flight_max
-                ),
+                detail: format!("`{}` has {most} exchanges under way", self.server),
             })?;
         let gone_is_cancel = exchange.era == Era::Modern || exchange.kind == MessageKind::Bare;
         let request = self.request(leave, exchange)?;

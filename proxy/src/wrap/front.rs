@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::asked::{Asked, Kind, answers, canonical, header_value};
 use super::lines::{Line, Lines};
 use super::output::Output;
+use crate::bounds::Resource;
 use crate::enforce::{Arrival, Body, Caller, Refusal, Turn, bare, failure, message, refuse};
 use crate::gate::Gate;
 use crate::sse::Splitter;
@@ -130,8 +131,16 @@ impl Front {
     /// Sees one message on its way; what comes of it is told by a task of its own.
     async fn take(self: &Arc<Self>, line: Bytes) {
         let asked = Asked::of(&line);
-        let Ok(place) = Arc::clone(&self.gate.in_flight).try_acquire_owned() else {
-            return self.refuse(line, Refusal::Busy).await;
+        let place = match self
+            .gate
+            .bounds
+            .take(Resource::InFlight, &self.caller.grant)
+        {
+            Ok(place) => place,
+            Err(full) => {
+                let id = asked.id().map(str::to_owned);
+                return self.refuse(line, Refusal::Full { full, id }).await;
+            }
         };
         let (turn, is_on_its_way) = Turn::new();
         let arrival = Arrival {

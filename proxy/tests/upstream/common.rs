@@ -21,6 +21,7 @@ pub(crate) const LIMITS: UpstreamLimits = UpstreamLimits {
     event_bytes_max: 4096,
     answer_bytes_max: 4096,
     in_flight_max: 8,
+    streams_max: 8,
     children_max: 4,
 };
 

@@ -125,6 +125,12 @@ async fn what_cannot_be_recorded_is_refused_and_goes_nowhere_until_the_disk_is_b
         (Some("degraded"), Some(false))
     );
 
+    let (status, ready) = proxy.ready().await;
+    assert_eq!(status, 503);
+    assert_eq!(ready["ready"], false);
+    let why = ready["checks"]["record"]["why"].as_str().unwrap();
+    assert!(why.contains("the disk is broken"), "{ready}");
+
     broken.store(false, Ordering::SeqCst);
     let mut back = false;
     for _ in 0..100 {
@@ -135,6 +141,7 @@ async fn what_cannot_be_recorded_is_refused_and_goes_nowhere_until_the_disk_is_b
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(back, "the record comes back by itself");
+    assert_eq!(proxy.ready().await.0, 200);
     // The limit is 3 an hour: what was refused took nothing for good.
     assert!(!proxy.call("vm_stop", json!({ "id": 1 })).await.is_denied());
     assert!(!proxy.call("vm_stop", json!({ "id": 1 })).await.is_denied());

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use crate::rig::{Proxy, Server, folder, policy};
+use crate::rig::{Proxy, Server, configure_limits, folder, policy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thirty_two_connections_never_get_more_than_the_limit_in_a_window() {
@@ -103,10 +103,7 @@ async fn a_restart_gives_nobody_a_fresh_budget() {
 async fn a_request_too_many_is_told_so_and_leaves_a_row() {
     let server = Server::start().await;
     let folder = folder(&server.url, &policy());
-    let config = folder.path().join("weir.toml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    let text = text.replace("[limits]", "[limits]\nin_flight_max = 1");
-    std::fs::write(&config, text).unwrap();
+    configure_limits(folder.path(), "in_flight_max = 1");
     let proxy = Arc::new(Proxy::start(folder.path()).await);
     let slow = {
         let proxy = Arc::clone(&proxy);
@@ -123,7 +120,7 @@ async fn a_request_too_many_is_told_so_and_leaves_a_row() {
     let refused: Vec<_> = rows.iter().map(|row| &*row.rule).collect();
     assert_eq!(refused, ["", "(malformed)"]);
     let metrics = proxy.admin("/metrics").await;
-    assert!(metrics.contains(r#"reason="busy""#), "{metrics}");
+    assert!(metrics.contains(r#"reason="in_flight_max""#), "{metrics}");
     let proxy = Arc::into_inner(proxy).unwrap();
     proxy.stop().await;
 }

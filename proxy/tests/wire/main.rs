@@ -11,6 +11,7 @@
 
 mod access;
 mod agents;
+mod bounds;
 mod calls;
 mod certificates;
 mod configuration;
@@ -19,6 +20,7 @@ mod faults;
 mod issuer;
 mod keeping;
 mod limits;
+mod ready;
 mod refusals;
 mod reload;
 mod resumption;
@@ -27,4 +29,5 @@ mod secrets;
 mod sessions;
 mod shadow;
 mod stop;
+mod traces;
 mod unrecorded;

@@ -1,5 +1,6 @@
 //! What the tests stand on: a server, a proxy in front of it, a client, and the record read back.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -333,25 +334,28 @@ impl Proxy {
 
     /// What the admin listener says.
     pub(crate) async fn admin(&self, path: &str) -> String {
-        let url = format!("http://{}{path}", self.ready.admin_address.unwrap());
-        let client: Client<HttpConnector, Full<Bytes>> =
-            Client::builder(TokioExecutor::new()).build_http();
-        let response = client.get(url.parse().unwrap()).await.unwrap();
-        String::from_utf8(
-            response
-                .into_body()
-                .collect()
-                .await
-                .unwrap()
-                .to_bytes()
-                .to_vec(),
-        )
-        .unwrap()
+        ask_admin(self.ready.admin_address.unwrap(), path).await.1
+    }
+
+    /// Whether it is ready, and what it says of that.
+    pub(crate) async fn ready(&self) -> (StatusCode, Value) {
+        let (status, text) = ask_admin(self.ready.admin_address.unwrap(), "/readyz").await;
+        (status, serde_json::from_str(&text).unwrap())
     }
 
     pub(crate) fn rows(&self) -> Vec<Row> {
         rows(&self.folder)
     }
+}
+
+pub(crate) async fn ask_admin(address: SocketAddr, path: &str) -> (StatusCode, String) {
+    let client: Client<HttpConnector, Full<Bytes>> =
+        Client::builder(TokioExecutor::new()).build_http();
+    let url = format!("http://{address}{path}");
+    let response = client.get(url.parse().unwrap()).await.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
 pub(crate) fn call(tool: &str, arguments: &Value) -> String {
@@ -487,6 +491,14 @@ pub(crate) fn configure_server(folder: &Path, lines: &str) {
     let file = folder.join("weir.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let text = text.replacen("name = \"nas\"\n", &format!("name = \"nas\"\n{lines}\n"), 1);
+    std::fs::write(&file, text).unwrap();
+}
+
+/// Puts lines into the section `[limits]`.
+pub(crate) fn configure_limits(folder: &Path, lines: &str) {
+    let file = folder.join("weir.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replacen("[limits]\n", &format!("[limits]\n{lines}\n"), 1);
     std::fs::write(&file, text).unwrap();
 }
 

@@ -1,31 +1,23 @@
 //! Where questions are answered: the admin address of a running proxy, and the token of an approver.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::{Format, page};
-use crate::configuration;
+use crate::admin::{Admin, AdminArguments};
 use crate::failure::{Fix as _, advised};
 
 /// The proxy, and whose token is shown to it.
 #[derive(Debug, clap::Args)]
 pub(super) struct OfficeArguments {
-    /// The admin address of the proxy, `http://127.0.0.1:9443`. Left out, the configuration says it.
-    #[arg(long, value_name = "URL")]
-    admin: Option<String>,
-
-    /// The configuration that names the admin address.
-    #[arg(long, value_name = "FILE", default_value = "weir.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    admin: AdminArguments,
 
     /// The file that holds the approver's token.
     #[arg(long, value_name = "FILE", conflicts_with = "token_env")]
@@ -42,29 +34,17 @@ pub(super) struct OfficeArguments {
 
 /// An open way to the proxy.
 pub(super) struct Office {
-    authority: String,
+    admin: Admin,
     token: String,
-    runtime: tokio::runtime::Runtime,
     pub(super) format: Format,
 }
 
-/// An answer is not longer than all that waits can be.
-const ANSWER_BYTES_MAX: usize = 1 << 30;
-/// The proxy answers from memory, once the disk has the answer.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Of a question's name at least so much.
 const PREFIX_MIN: usize = 4;
 
 impl OfficeArguments {
     pub(super) fn open(self) -> anyhow::Result<Office> {
-        let authority = match &self.admin {
-            // As `weir serve` tells it: `http://127.0.0.1:9443/healthz`.
-            Some(url) => {
-                let url = url.strip_prefix("http://").unwrap_or(url);
-                url.split('/').next().unwrap_or(url).to_owned()
-            }
-            None => self.configured()?,
-        };
+        let admin = self.admin.open()?;
         let token = match &self.token_file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read `{}`", path.display()))?,
@@ -74,27 +54,11 @@ impl OfficeArguments {
                     "set it, or give `--token-file`; `weir token new` makes a token for `approvers` in [admin]".into()
                 })?,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start a runtime")?;
         Ok(Office {
-            authority,
+            admin,
             token: token.trim().to_owned(),
-            runtime,
             format: self.format,
         })
-    }
-
-    fn configured(&self) -> anyhow::Result<String> {
-        let config = configuration::load(&self.config)?;
-        let address = config.admin.ok_or_else(|| {
-            advised(
-                anyhow!("`{}` has no admin address", self.config.display()),
-                "add [admin] with `address` and `approvers`, or give `--admin`".into(),
-            )
-        })?;
-        Ok(address.to_string())
     }
 }
 
@@ -106,7 +70,7 @@ impl Office {
             Some(Value::Array(held)) => Ok(held),
             _ => Err(anyhow!(
                 "`http://{}` is no proxy of this version",
-                self.authority
+                self.admin.authority
             )),
         }
     }
@@ -143,20 +107,16 @@ impl Office {
     }
 
     fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let asking = async {
-            let asking = self.exchange(method, path, body);
-            let late = |_| anyhow!("no answer for {} s", ANSWER_WAIT_MAX.as_secs());
-            tokio::time::timeout(ANSWER_WAIT_MAX, asking)
-                .await
-                .map_err(late)?
-        };
-        let (status, answer) = self
-            .runtime
-            .block_on(asking)
-            .with_context(|| format!("cannot ask the proxy at `http://{}`", self.authority))
-            .fix(|| {
-                "is it running, and is that the address that `weir serve` told as `admin`?".into()
-            })?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(
+                body.map_or_else(String::new, Value::to_string),
+            )))
+            .context("the token is no header value")?;
+        let (status, answer) = self.admin.ask(request)?;
         if status.is_success() {
             return Ok(answer);
         }
@@ -179,33 +139,5 @@ impl Office {
             }
             _ => error,
         })
-    }
-
-    async fn exchange(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<(StatusCode, Value)> {
-        let stream = TcpStream::connect(&self.authority).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, &self.authority)
-            .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(
-                body.map_or_else(String::new, Value::to_string),
-            )))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let body = body.collect().await.map_err(|error| anyhow!("{error}"))?;
-        // What is not JSON is not from here; the status says what can be said.
-        let answer = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
-        Ok((status, answer))
     }
 }

@@ -80,7 +80,7 @@ impl Files<'_> {
             }
         };
         format!(
-            r#"# Weir's configuration; `docs/config.md` explains every key. Paths are relative to this file.
+            r#"# Weir's configuration; `weir config reference` prints every key. Paths are relative to this file.
 
 [listen]
 address = "127.0.0.1:8443"
