@@ -195,6 +195,7 @@ impl Generate {
                         if let Some(commit) = awaited.replace(commit) {
                             commit.wait_blocking().context("cannot write the record")?;
                         }
+                        writer.keep_pace();
                         if let Some(bar) = bar {
                             bar.set_position(sent);
                         }

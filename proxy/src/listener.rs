@@ -25,7 +25,7 @@ use crate::tls::Presented;
 /// Requests that one HTTP/2 connection may have open.
 const STREAMS_PER_CONNECTION: u32 = 128;
 /// A connection on which nothing comes is asked after so long whether its other end still is, and then again.
-const ALIVE: Duration = Duration::from_secs(60);
+const ALIVE: Duration = Duration::from_mins(1);
 const ALIVE_AGAIN: Duration = Duration::from_secs(15);
 /// Bytes of a request's line and headers.
 const HEADER_BYTES_MAX: usize = 32 * 1024;

@@ -27,6 +27,10 @@ const NODE: &str = "generated";
 const QUEUE_MAX: usize = 65_536;
 /// Nobody waits for an answer here, so a disk that others use may take its time.
 const COMMIT_WAIT_MAX: Duration = Duration::from_mins(10);
+/// Entries that may wait to be sealed: a journal that is far ahead is read into memory when the record closes.
+const UNSEALED_MAX: u64 = 2_000_000;
+/// How often it is looked at whether sealing has caught up.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A record under way, and everything that judges for it.
 pub struct Writer {
@@ -278,9 +282,21 @@ impl Writer {
         drop(self.ledger.finish(finishing.seq, &finish));
     }
 
+    /// Waits until sealing is not far behind.
+    pub fn keep_pace(&self) {
+        let is_behind = || {
+            let health = self.recorder.health();
+            health.fault.is_none() && health.unsealed > UNSEALED_MAX
+        };
+        while is_behind() {
+            std::thread::park_timeout(LOOK);
+        }
+    }
+
     /// Seals everything.
     pub fn close(self) -> anyhow::Result<()> {
         drop(self.ledger);
+        self.recorder.seal_now()?;
         Ok(self.recorder.close()?)
     }
 

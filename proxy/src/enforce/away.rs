@@ -59,7 +59,7 @@ impl Tap {
             if let Some(comer) = comer {
                 match comer.give(rest) {
                     Ok(()) => return,
-                    Err(back) => (rest, pause) = (back, AWAY_MAX.min(patience / 4)),
+                    Err(back) => (rest, pause) = (*back, AWAY_MAX.min(patience / 4)),
                 }
             }
         }

@@ -142,8 +142,8 @@ impl Stream {
 
 impl Comer {
     /// Gives it the call, or back if it went meanwhile.
-    pub(super) fn give(self, rest: Rest) -> Result<(), Rest> {
-        self.0.send(rest)
+    pub(super) fn give(self, rest: Rest) -> Result<(), Box<Rest>> {
+        self.0.send(rest).map_err(Box::new)
     }
 }
 

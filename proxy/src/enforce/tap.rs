@@ -204,7 +204,7 @@ impl Tap {
                     let Some(rest) = self.rest(open, held) else { return };
                     return match comer.give(rest) {
                         Ok(()) => (),
-                        Err(rest) => self.away(rest, Outcome::Unknown).await,
+                        Err(rest) => self.away(*rest, Outcome::Unknown).await,
                     };
                 }
                 () = gone(client.as_ref(), until) => {

@@ -11,9 +11,12 @@ use weir_recorder::calls_schema;
 /// The table `calls` with its texts as views. Words that repeat stay in dictionaries.
 static CALLS: LazyLock<SchemaRef> = LazyLock::new(|| {
     let recorded = calls_schema();
-    let field = |field: &Arc<Field>| match field.data_type() {
-        DataType::Utf8 => Arc::new(Field::clone(field).with_data_type(DataType::Utf8View)),
-        _ => Arc::clone(field),
+    let field = |field: &Arc<Field>| {
+        if *field.data_type() == DataType::Utf8 {
+            Arc::new(Field::clone(field).with_data_type(DataType::Utf8View))
+        } else {
+            Arc::clone(field)
+        }
     };
     let fields: Vec<_> = recorded.fields().iter().map(field).collect();
     Arc::new(Schema::new(fields))

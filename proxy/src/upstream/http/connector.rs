@@ -24,7 +24,7 @@ use crate::upstream::Versions;
 type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A connection on which nothing comes is asked after so long whether its other end still is, and then again.
-const ALIVE: Duration = Duration::from_secs(60);
+const ALIVE: Duration = Duration::from_mins(1);
 const ALIVE_AGAIN: Duration = Duration::from_secs(15);
 
 /// Opens connections for the pool; what fails or hangs here has not seen a byte of the message.
