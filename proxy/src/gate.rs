@@ -13,7 +13,7 @@ use weir_recorder::{DigestKey, Recorder};
 use crate::approvals::Approvals;
 use crate::config::Limits;
 use crate::definitions::Definitions;
-use crate::enforce::Resumable;
+use crate::enforce::{Cancellable, Resumable};
 use crate::grants::Grants;
 use crate::keeping::Keeping;
 use crate::ledger::Ledger;
@@ -52,6 +52,8 @@ pub(crate) struct Gate {
     pub(crate) streams: Arc<Semaphore>,
     /// Those of calls under way that a client may come back for.
     pub(crate) resumable: Resumable,
+    /// Calls under way that a client may cancel by a message.
+    pub(crate) cancellable: Cancellable,
     /// Results that are on their way to a file.
     pub(crate) spilling: Arc<Semaphore>,
     /// The tasks that carry calls to their servers.

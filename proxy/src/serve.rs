@@ -18,7 +18,7 @@ use weir_recorder::{
 
 use crate::approvals::Approvals;
 use crate::config::{Config, Encryption, RecordConfig};
-use crate::enforce::{Resumable, tell_suppressed};
+use crate::enforce::{Cancellable, Resumable, tell_suppressed};
 use crate::gate::{Gate, Hosts, Served};
 use crate::grants::Grants;
 use crate::ledger::{Clock, Ledger, LedgerOptions};
@@ -217,6 +217,7 @@ pub(crate) async fn open(
         in_flight: Arc::new(Semaphore::new(config.limits.in_flight_max)),
         streams: Arc::new(Semaphore::new(config.limits.sessions_max)),
         resumable: Resumable::default(),
+        cancellable: Cancellable::default(),
         spilling: Arc::new(Semaphore::new(SPILLING_MAX)),
         carriers: TaskTracker::new(),
         stopping: CancellationToken::new(),

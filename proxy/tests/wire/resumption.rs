@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 
 use crate::rig::{OTHER_TOKEN, Proxy, folder, policy, soon};
 
+mod cancelled;
+
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// A server that keeps the events of each stream, and lets one connection at a time have them.
@@ -32,6 +34,8 @@ struct Keeper {
 struct Kept {
     session: String,
     request: Value,
+    /// Its events have ids.
+    numbered: bool,
     events: Vec<String>,
     connection: mpsc::UnboundedSender<Bytes>,
 }
@@ -77,12 +81,16 @@ impl Keeper {
             }
             return response;
         }
+        if message["id"].is_null() {
+            return whole(StatusCode::ACCEPTED, "");
+        }
         let (connection, sent) = mpsc::unbounded_channel();
         let mut streams = self.streams.lock().unwrap();
         let number = streams.len();
         streams.push(Kept {
             session,
             request: message["id"].clone(),
+            numbered: message["params"]["name"] != "streams",
             events: Vec::new(),
             connection,
         });
@@ -125,7 +133,9 @@ impl Keeper {
     /// Writes an event of a stream, to whoever holds it.
     fn say(&self, number: usize, message: &Value) {
         let kept = &mut self.streams.lock().unwrap()[number];
-        let event = format!("id: {number}-{}\ndata: {message}\n\n", kept.events.len());
+        let id = format!("id: {number}-{}\n", kept.events.len());
+        let id = if kept.numbered { &*id } else { "" };
+        let event = format!("{id}data: {message}\n\n");
         kept.events.push(event.clone());
         // Nobody may hold it: that is the point.
         drop(kept.connection.send(event.into()));
