@@ -37,6 +37,7 @@ use crate::telemetry::CallDecided;
 use crate::traces;
 
 pub(crate) use bare::exchange as bare;
+pub(crate) use cancel::Cancellable;
 pub(crate) use refusal::{Refusal, refuse, tell_suppressed};
 pub(crate) use reply::{Body, failure};
 pub(crate) use resume::Resumable;
@@ -46,6 +47,7 @@ mod asked;
 mod away;
 mod bare;
 mod call;
+mod cancel;
 mod carry;
 mod door;
 mod envelope;
@@ -274,7 +276,9 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         turn,
     };
     if let Some(request) = envelope.takes_back() {
-        hold::take_back(gate, &envelope::caller_key(&caller, &session), &request).await;
+        let caller_key = envelope::caller_key(&caller, &session);
+        gate.cancellable.cancel(&caller_key, &request);
+        hold::take_back(gate, &caller_key, &request).await;
     }
     let ask = match (ask, envelope.leave()) {
         (Some(ask), _) => ask,

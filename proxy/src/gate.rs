@@ -14,7 +14,7 @@ use crate::approvals::Approvals;
 use crate::bounds::{Bounds, Resource};
 use crate::config::Limits;
 use crate::definitions::Definitions;
-use crate::enforce::Resumable;
+use crate::enforce::{Cancellable, Resumable};
 use crate::grants::Grants;
 use crate::keeping::Keeping;
 use crate::ledger::Ledger;
@@ -54,6 +54,8 @@ pub(crate) struct Gate {
     pub(crate) traces: Traces,
     /// Connections, requests under way, open streams and sessions, and how many there may be.
     pub(crate) bounds: Bounds,
+    /// Calls under way that a client may cancel by a message.
+    pub(crate) cancellable: Cancellable,
     /// Results that are on their way to a file.
     pub(crate) spilling: Arc<Semaphore>,
     /// The tasks that carry calls to their servers.

@@ -18,7 +18,7 @@ use crate::admin::Desk;
 use crate::approvals::Approvals;
 use crate::bounds::Bounds;
 use crate::config::{Config, Encryption, RecordConfig};
-use crate::enforce::{Resumable, tell_suppressed};
+use crate::enforce::{Cancellable, Resumable, tell_suppressed};
 use crate::gate::{Gate, Hosts, Served};
 use crate::grants::Grants;
 use crate::ledger::{Clock, Ledger, LedgerOptions};
@@ -244,6 +244,7 @@ pub(crate) async fn open(
         resumable: Resumable::default(),
         traces,
         bounds: Bounds::new(&config.limits),
+        cancellable: Cancellable::default(),
         spilling: Arc::new(Semaphore::new(SPILLING_MAX)),
         carriers: TaskTracker::new(),
         stopping: CancellationToken::new(),

@@ -47,6 +47,7 @@ impl Tap {
             let comer = tokio::select! {
                 biased;
                 () = self.gate.giving_up.cancelled() => return end(Some(rest.open), Outcome::Unknown, None, false),
+                () = rest.open.cancelled() => return, // dropped, it ends so
                 comer = rest.held.comer() => Some(comer),
                 () = tokio::time::sleep_until(until) => return end(Some(rest.open), outcome, None, false),
                 heard = self.listen_after(pause, &stream, &rest.id) => match heard {

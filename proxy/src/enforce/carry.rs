@@ -26,7 +26,7 @@ use crate::leave::Leave;
 use crate::outlive::Outliving;
 use crate::sessions::Session;
 use crate::traces::Span;
-use crate::upstream::{Cause, Era, Exchange, ForwardError, Reached};
+use crate::upstream::{Cause, Era, Exchange, ForwardError, Reached, Upstream};
 
 /// The modern era's stream of notifications.
 pub(super) const LISTEN: &str = "subscriptions/listen";
@@ -151,6 +151,10 @@ impl Carriage {
         }
         if let Some(open) = &mut open {
             open.forwarded(span);
+            let is_http = matches!(caller.server.upstream, Upstream::Http(_));
+            if let (Some(id), true, Era::Legacy) = (&exchange.request_id, is_http, exchange.era) {
+                open.cancelled_by(&exchange.caller, &id.raw);
+            }
         }
         let rest = rest_of(&gate, &exchange).await;
         let tap = Tap::new(&gate, &caller, &session, &exchange, rest.as_ref());

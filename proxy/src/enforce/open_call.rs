@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use weir_recorder::{Commit, Durability, Finish, Outcome, Unrecorded};
 
 use super::Caller;
+use super::cancel::Cancel;
 use super::outcome::Ending;
 use crate::gate::Gate;
 use crate::keeping::AuditLevel;
@@ -25,6 +26,8 @@ pub(super) struct OpenCall {
     forwarded: Option<Instant>,
     commit_us: Option<i32>,
     level: AuditLevel,
+    /// Where its client may cancel it by a message.
+    cancel: Option<Cancel>,
     ended: bool,
     span: Span,
 }
@@ -49,6 +52,7 @@ impl OpenCall {
             commit_us: None,
             // What no policy judges is recorded without arguments and results.
             level: AuditLevel::Metadata,
+            cancel: None,
             ended: false,
             span: Span::default(),
         }
@@ -71,6 +75,23 @@ impl OpenCall {
     pub(super) fn forwarded(&mut self, span: Span) {
         self.forwarded = Some(Instant::now());
         self.span = span;
+    }
+
+    /// Its client may cancel it by a message that names this request.
+    pub(super) fn cancelled_by(&mut self, caller: &Arc<str>, id: &Arc<str>) {
+        self.cancel = Some(Cancel::new(&self.gate, caller, id));
+    }
+
+    /// Done when its client has cancelled it so: the server owes no answer any more.
+    pub(super) async fn cancelled(&self) {
+        match &self.cancel {
+            Some(cancel) => cancel.done().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(Cancel::is_done)
     }
 
     /// The decision did not become durable: the log voids the row, and there is nothing to end.
@@ -194,6 +215,13 @@ pub(super) fn end(
     given_back: bool,
 ) {
     if let Some(open) = open {
+        // Nor is there one to a call that was cancelled.
+        let is_silent = matches!(outcome, Outcome::Unknown | Outcome::Timeout);
+        let outcome = if is_silent && open.is_cancelled() {
+            Outcome::Cancelled
+        } else {
+            outcome
+        };
         open.end(
             &Ending {
                 outcome,

@@ -86,7 +86,7 @@ fn is_error(result: &RawValue) -> bool {
 }
 
 /// Ids are compared as JSON values, since a server may write a string with other escapes.
-fn same_id(asked: &str, answered: &str) -> bool {
+pub(super) fn same_id(asked: &str, answered: &str) -> bool {
     let value = |text| serde_json::from_str::<serde_json::Value>(text).ok();
     asked == answered || (value(asked).is_some() && value(asked) == value(answered))
 }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use weir_recorder::Outcome;
 
 use super::Caller;
@@ -208,7 +209,7 @@ impl Tap {
                     };
                 }
                 () = gone(client.as_ref(), until) => {
-                    if self.era == Era::Modern || open.is_none() {
+                    if self.era == Era::Modern || open.as_ref().is_none_or(OpenCall::is_cancelled) {
                         return; // dropping the open call ends it as cancelled, dropping the stream tells the server
                     }
                     (client, waiting) = (None, None);
@@ -226,6 +227,7 @@ impl Tap {
                     continue;
                 }
                 next = next_within(&mut events, client.is_none().then_some(patience)), if waiting.is_none() => next,
+                () = cancelled(open.as_ref(), client.as_ref().map(|_| &self.gate.stopping)) => return, // as where the client is gone
             };
             let event = match next {
                 Some(Ok(event)) => event,
@@ -277,6 +279,9 @@ impl Tap {
         outcome: Outcome,
         status: StatusCode,
     ) {
+        if open.as_ref().is_some_and(OpenCall::is_cancelled) {
+            return; // what was cancelled is not asked for again
+        }
         if held.is_none() {
             return end(open, outcome, Some(status), false);
         }
@@ -425,6 +430,17 @@ async fn gone(client: Option<&mpsc::Sender<Bytes>>, until: Option<Instant>) {
     match until {
         None => client.closed().await,
         Some(until) => drop(tokio::time::timeout_at(until, client.closed()).await),
+    }
+}
+
+/// Done when the client has cancelled the call; where it still takes an answer, not before the stop.
+async fn cancelled(open: Option<&OpenCall>, stopping: Option<&CancellationToken>) {
+    let Some(open) = open else {
+        return std::future::pending().await;
+    };
+    open.cancelled().await;
+    if let Some(stopping) = stopping {
+        stopping.cancelled().await;
     }
 }
 

@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 
 use crate::rig::{OTHER_TOKEN, Proxy, folder, policy, soon};
 
+mod cancelled;
+
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// A server that keeps the events of each stream, and lets one connection at a time have them.
@@ -32,6 +34,8 @@ struct Keeper {
 struct Kept {
     session: String,
     request: Value,
+    /// Its events have ids.
+    numbered: bool,
     events: Vec<String>,
     connection: mpsc::UnboundedSender<Bytes>,
 }
@@ -77,12 +81,16 @@ impl Keeper {
             }
             return response;
         }
+        if message["id"].is_null() {
+            return whole(StatusCode::ACCEPTED, "");
+        }
         let (connection, sent) = mpsc::unbounded_channel();
         let mut streams = self.streams.lock().unwrap();
         let number = streams.len();
         streams.push(Kept {
             session,
             request: message["id"].clone(),
+            numbered: message["params"]["name"] != "streams",
             events: Vec::new(),
             connection,
         });
@@ -125,7 +133,9 @@ impl Keeper {
     /// Writes an event of a stream, to whoever holds it.
     fn say(&self, number: usize, message: &Value) {
         let kept = &mut self.streams.lock().unwrap()[number];
-        let event = format!("id: {number}-{}\ndata: {message}\n\n", kept.events.len());
+        let id = format!("id: {number}-{}\n", kept.events.len());
+        let id = if kept.numbered { &*id } else { "" };
+        let event = format!("{id}data: {message}\n\n");
         kept.events.push(event.clone());
         // Nobody may hold it: that is the point.
         drop(kept.connection.send(event.into()));
@@ -190,7 +200,7 @@ impl Listening {
         &self.heard
     }
 
-    async fn is_over(mut self) -> String {
+    async fn ends(mut self) -> String {
         while let Some(frame) = self.body.frame().await {
             let Ok(frame) = frame else { break };
             self.heard += std::str::from_utf8(&frame.into_data().unwrap()).unwrap();
@@ -350,7 +360,7 @@ async fn a_client_that_comes_back_before_its_hanging_up_is_noticed_gets_the_rest
         &json!({ "content": [{ "type": "text", "text": "the end" }] }),
     );
     second.until("the end").await;
-    let left = first.is_over().await;
+    let left = first.ends().await;
     assert!(!left.contains("the end"), "{left}");
     soon(|| outcomes(&proxy) == ["ok"]).await;
     proxy.stop().await;
@@ -365,7 +375,7 @@ async fn a_stream_that_the_server_ends_before_the_answer_goes_on_when_the_client
     let client = Client::in_session(&proxy, "session-of-ops").await;
     let first = client.call("slow").await;
     keeper.hang_up(0);
-    assert!(first.is_over().await.contains("0-0"));
+    assert!(first.ends().await.contains("0-0"));
     keeper.answer_call(0, &json!({ "isError": true, "content": [] }));
     client.resume("0-0").await.until("isError").await;
     soon(|| outcomes(&proxy) == ["tool_error"]).await;

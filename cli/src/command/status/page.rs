@@ -126,11 +126,11 @@ impl Page<'_> {
                 padded(&name, 30)
             )]);
             let policy = at(grant, "policy");
-            page += &if policy.is_null() {
+            page.extend([if policy.is_null() {
                 format!("    {WARNING}no policy{WARNING:#}: every call is denied\n")
             } else {
                 self.policy("policy", policy, Some(at(grant, "since")))
-            };
+            }]);
             for candidate in items(at(grant, "shadow")) {
                 page += &self.policy("shadow", candidate, None);
             }
@@ -221,7 +221,7 @@ impl Page<'_> {
             "record",
             lines
                 .iter()
-                .map(|line| format!("  {}", cut(line, 2)))
+                .flat_map(|line| ["  ".to_owned(), cut(line, 2)])
                 .collect(),
         )
     }
