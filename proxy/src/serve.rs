@@ -116,11 +116,12 @@ async fn run(
     let grants = faults.noting(load::grants(&config));
     let servers = faults.noting(load::servers(&config).await);
     let issuer = faults.noting(load::issuer(&config).await);
-    let listening = faults.noting(bind(config.listen.address).await);
+    // Who can connect can also ask how the proxy fares.
     let admin = match config.admin {
         Some(address) => faults.noting(bind(address).await),
         None => None,
     };
+    let listening = faults.noting(bind(config.listen.address).await);
     faults.told()?;
     let (Some(tls), Some(grants), Some(servers), Some(issuer), Some(listening)) =
         (tls, grants, servers, issuer, listening)
