@@ -35,6 +35,7 @@ LIMITS = """
 [limits]
 connections_max = 8192
 in_flight_max = 8192
+streams_max = 8192
 sessions_max = 100000
 handshake_timeout = "5s"
 header_read_timeout = "10s"

@@ -72,19 +72,13 @@ def wait(process, seconds):
         check(f"`{' '.join(map(str, process.args[:2]))} …` ends within {seconds} s", False)
 
 
-def healthz(proxy, seconds=120):
-    """The health page, once the proxy has started: while the record is recovered it says only that."""
+def healthz(proxy):
+    """The health page."""
     url = f"http://127.0.0.1:{proxy.admin}/healthz"
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            health = json.load(urllib.request.urlopen(url, timeout=10))
-        except OSError as error:
-            check("the health page answers within 10 s", False, f"{error}; the proxy ended with {proxy.process.poll()}")
-        if health["status"] != "starting":
-            return health
-        check(f"the proxy has started within {seconds} s", time.monotonic() < end)
-        time.sleep(0.02)
+    try:
+        return json.load(urllib.request.urlopen(url, timeout=10))
+    except OSError as error:
+        check("the health page answers within 10 s", False, f"{error}; the proxy ended with {proxy.process.poll()}")
 
 
 def check(what, held, detail=""):
@@ -193,7 +187,16 @@ policy = "policy.json"
             stderr=open(self.folder / "serve.log", "ab"),
         )
         wait_port(self.port, self.process)
+        self.wait_started()
         return self
+
+    def wait_started(self, seconds=120):
+        """The port is open before the record is recovered; until then the health page says only that."""
+        end = time.monotonic() + seconds
+        while healthz(self)["status"] == "starting":
+            if time.monotonic() > end:
+                check(f"the proxy has started within {seconds} s", False)
+            time.sleep(0.02)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

@@ -137,6 +137,10 @@ impl Office {
             StatusCode::CONFLICT | StatusCode::NOT_FOUND => {
                 advised(error, "`weir approvals list` shows what waits".into())
             }
+            StatusCode::SERVICE_UNAVAILABLE => advised(
+                error,
+                "the proxy is starting; `weir status` says how far it is".into(),
+            ),
             _ => error,
         })
     }
