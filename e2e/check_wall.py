@@ -119,7 +119,7 @@ class Line:
                 tls.settimeout(20)
                 while more := tls.recv(65536):
                     answer += more
-                    tls.settimeout(2)
+                    tls.settimeout(8)
             except (TimeoutError, OSError):
                 pass  # what came so far is the answer
             return answer

@@ -32,6 +32,8 @@ import weir
 
 HERE = Path(__file__).resolve().parent
 LIMITS = """
+limits = { connections_max = 8192, in_flight_max = 8192, streams_max = 8192, sessions_max = 100000 }
+
 [limits]
 connections_max = 8192
 in_flight_max = 8192
