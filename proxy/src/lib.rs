@@ -13,6 +13,7 @@ mod definitions;
 mod enforce;
 mod gate;
 mod grants;
+mod headers;
 pub mod keeping;
 pub mod leave;
 pub mod ledger;

@@ -31,7 +31,6 @@ where
             goes_on,
         }
     }
-
 }
 
 impl<F> Future for Outliving<F>

@@ -234,9 +234,9 @@ impl Queue {
             if turning {
                 return Work::Turn;
             }
-            let lingers = state.lingers_until().filter(|until| {
-                state.turn_at.is_none() && !closing && *until > Instant::now()
-            });
+            let lingers = state
+                .lingers_until()
+                .filter(|until| state.turn_at.is_none() && !closing && *until > Instant::now());
             if lingers.is_none()
                 && let Some(write) = state.take_batch()
             {

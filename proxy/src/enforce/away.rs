@@ -15,8 +15,9 @@ use weir_recorder::Outcome;
 
 use super::open_call::end;
 use super::outcome::{Ending, Said, look};
-use super::resume::{LAST_EVENT, Rest, Stream};
+use super::resume::{Rest, Stream};
 use super::tap::Tap;
+use crate::headers;
 use crate::leave::{Leave, Pass};
 use crate::upstream::{AnswerBody, Era, Exchange, MessageKind};
 
@@ -83,12 +84,12 @@ impl Tap {
         let Some(last) = stream.last() else {
             return Heard::Gone;
         };
-        let mut headers = HeaderMap::clone(&self.headers);
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        headers.insert(LAST_EVENT, last);
+        let mut own = HeaderMap::clone(&self.headers);
+        own.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        own.insert(&headers::LAST_EVENT, last);
         let exchange = Exchange {
             method: Method::GET,
-            headers: Arc::new(headers),
+            headers: Arc::new(own),
             body: Bytes::new(),
             request_id: None,
             rpc_method: Arc::from(""),

@@ -14,16 +14,21 @@ use super::resume::last_event;
 use super::{Body, Caller, Turn};
 use crate::bounds::Resource;
 use crate::gate::Gate;
+use crate::headers;
 use crate::leave::{Leave, Pass};
 use crate::traces::Span;
 use crate::upstream::{Exchange, MessageKind};
 
-pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Arc<Caller>, head: &Parts) -> Response<Body> {
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let era = era_of(header("mcp-protocol-version"));
-    let named = head.headers.contains_key("mcp-session-id");
-    let id = header("mcp-session-id")
-        .filter(|_| head.headers.get_all("mcp-session-id").iter().count() == 1);
+pub(crate) async fn exchange(
+    gate: &Arc<Gate>,
+    caller: &Arc<Caller>,
+    head: &Parts,
+) -> Response<Body> {
+    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let era = era_of(header(&headers::PROTOCOL));
+    let named = head.headers.contains_key(&headers::SESSION);
+    let id = header(&headers::SESSION)
+        .filter(|_| head.headers.get_all(&headers::SESSION).iter().count() == 1);
     let session = match id {
         Some(id) => gate
             .sessions

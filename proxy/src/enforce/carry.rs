@@ -22,6 +22,7 @@ use super::tap::Tap;
 use super::turn::Turn;
 use crate::bounds::Place;
 use crate::gate::{Gate, Served};
+use crate::headers;
 use crate::leave::Leave;
 use crate::outlive::Outliving;
 use crate::sessions::Session;
@@ -137,7 +138,7 @@ impl Carriage {
         // The body goes on as it was judged; a header may name our place in the trace.
         let here = span.forwards();
         if let Some(here) = here.and_then(|here| HeaderValue::try_from(here.to_string()).ok()) {
-            Arc::make_mut(&mut exchange.headers).insert("traceparent", here);
+            Arc::make_mut(&mut exchange.headers).insert(&headers::TRACEPARENT, here);
         }
         if let Some(open) = &mut open {
             open.forwarded(span);

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use weir_policy::{Id, Message, Object, Value};
 
 use super::Caller;
 use super::mirrored::{decoded, parameters_agree};
 use super::refusal::Refusal;
+use crate::headers::{METHOD, NAME, PROTOCOL, SESSION, TRACEPARENT};
 use crate::leave::Pass;
 use crate::sessions::{Client, Session};
 use crate::traces::Traceparent;
@@ -42,7 +43,7 @@ impl<'m> Envelope<'m> {
     pub(super) fn of(message: &'m Message<'m>, headers: &'m HeaderMap) -> Result<Self, Refusal> {
         let meta = |key: &str| text(meta_of(message, key));
         let said = meta("io.modelcontextprotocol/protocolVersion");
-        let header = one(message, headers, "mcp-protocol-version")?;
+        let header = one(message, headers, &PROTOCOL)?;
         if let (Some(said), Some(header)) = (said, header)
             && said != header
         {
@@ -55,14 +56,14 @@ impl<'m> Envelope<'m> {
             protocol: protocol.or_else(|| {
                 initialize(message).and_then(|params| text(params.get("protocolVersion")))
             }),
-            session_id: one(message, headers, "mcp-session-id")?,
+            session_id: one(message, headers, &SESSION)?,
             accept: accept(headers),
             parent: None,
             introduction: None,
         };
         envelope.agree(headers)?;
         envelope.parent = meta("traceparent")
-            .or_else(|| headers.get("traceparent")?.to_str().ok())
+            .or_else(|| headers.get(&TRACEPARENT)?.to_str().ok())
             .and_then(Traceparent::parse);
         envelope.introduction = envelope.introduced();
         Ok(envelope)
@@ -70,7 +71,7 @@ impl<'m> Envelope<'m> {
 
     /// Requires `Mcp-Method`, `Mcp-Name` and `Mcp-Param-*`, where they are given, to say what the body says.
     fn agree(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if let Some(method) = one(self.message, headers, "mcp-method")?
+        if let Some(method) = one(self.message, headers, &METHOD)?
             && method != self.method()
         {
             return Err(disagree(self.message, "Mcp-Method", headers));
@@ -79,7 +80,7 @@ impl<'m> Envelope<'m> {
         if !parameters_agree(headers, arguments) {
             return Err(disagree(self.message, "Mcp-Param", headers));
         }
-        let Some(name) = one(self.message, headers, "mcp-name")? else {
+        let Some(name) = one(self.message, headers, &NAME)? else {
             return Ok(());
         };
         let key = match self.method() {
@@ -274,7 +275,7 @@ fn text<'v>(value: Option<&'v Value<'_>>) -> Option<&'v str> {
 fn one<'h>(
     message: &Message<'_>,
     headers: &'h HeaderMap,
-    name: &'static str,
+    name: &'static HeaderName,
 ) -> Result<Option<&'h str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -282,8 +283,8 @@ fn one<'h>(
         (Some(value), None) => value
             .to_str()
             .map(Some)
-            .map_err(|_| disagree(message, name, headers)),
-        (Some(_), Some(_)) => Err(disagree(message, name, headers)),
+            .map_err(|_| disagree(message, name.as_str(), headers)),
+        (Some(_), Some(_)) => Err(disagree(message, name.as_str(), headers)),
     }
 }
 
@@ -293,9 +294,7 @@ fn disagree(message: &Message<'_>, header: &'static str, headers: &HeaderMap) ->
         Message::Notification(_) | Message::Response(_) => None,
     };
     let said = text(meta_of(message, "io.modelcontextprotocol/protocolVersion"));
-    let header_said = headers
-        .get("mcp-protocol-version")
-        .and_then(|value| value.to_str().ok());
+    let header_said = headers.get(&PROTOCOL).and_then(|value| value.to_str().ok());
     let modern = [said, header_said]
         .into_iter()
         .any(|revision| era_of(revision) == Era::Modern);
@@ -315,12 +314,11 @@ pub(super) fn takes_events(headers: &HeaderMap) -> bool {
 
 /// JSON where the client takes it, events only where it takes nothing else.
 pub(super) fn accept(headers: &HeaderMap) -> Accept {
-    let said: Vec<&str> = headers
-        .get_all(http::header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let takes = |kind: &str| said.iter().any(|value| value.contains(kind));
+    let said = headers.get_all(http::header::ACCEPT);
+    let takes = |kind: &str| {
+        let mut said = said.iter().filter_map(|value| value.to_str().ok());
+        said.any(|value| value.contains(kind))
+    };
     if takes("text/event-stream")
         && !takes("application/json")
         && !takes("*/*")

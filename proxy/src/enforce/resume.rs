@@ -8,13 +8,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::{mpsc, oneshot};
 
 use super::open_call::OpenCall;
 use crate::gate::Gate;
-
-pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+use crate::headers;
 
 /// Events of one stream by which it is found. A client names the last that it got: one of the newest, less what was on the way.
 const IDS_MAX: usize = 256;
@@ -149,7 +148,7 @@ impl Comer {
 
 /// The event after which a client wants to hear; an error if it names two.
 pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<&HeaderValue>, ()> {
-    let mut values = headers.get_all(LAST_EVENT).iter();
+    let mut values = headers.get_all(&headers::LAST_EVENT).iter();
     match (values.next(), values.next()) {
         (event, None) => Ok(event),
         (_, Some(_)) => Err(()),

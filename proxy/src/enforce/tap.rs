@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_recorder::Outcome;
@@ -21,6 +21,7 @@ use super::reply;
 use super::resume::{Comer, Held, Rest};
 use crate::bounds::Place;
 use crate::gate::Gate;
+use crate::headers::SESSION;
 use crate::listing::{self, Listing};
 use crate::sessions::{Session, Unbound};
 use crate::sse::Event;
@@ -392,7 +393,7 @@ impl Tap {
 
     /// Binds the session that a server opened to the caller that asked for it.
     fn bind_session(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), Unbound> {
-        let Some(id) = headers.get("mcp-session-id") else {
+        let Some(id) = headers.get(&SESSION) else {
             return Ok(());
         };
         if self.method != Method::POST || &*self.rpc_method != "initialize" || !status.is_success()

@@ -55,9 +55,7 @@ impl<H: Clone, const LABELS: usize> Found<H, LABELS> {
 }
 
 fn same<const LABELS: usize>(own: &[Box<str>; LABELS], labels: [&str; LABELS]) -> bool {
-    own.iter()
-        .zip(labels)
-        .all(|(own, label)| **own == *label)
+    own.iter().zip(labels).all(|(own, label)| **own == *label)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +21,7 @@ use self::desk::{Asked, Lost, Token};
 use self::exchange::Waiting;
 use self::peer::Peer;
 use self::way::Way;
+use crate::headers;
 use crate::leave::Leave;
 use crate::sse::Event;
 use crate::upstream::{
@@ -39,7 +40,6 @@ mod process;
 mod sse;
 mod way;
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// A child this long without use makes way when there are too many.
 const MAKES_WAY: Duration = Duration::from_secs(10);
 
@@ -191,7 +191,7 @@ impl DuplexUpstream {
                 Owner::Grant(_) | Owner::Caller(_) => child.new_session(),
             };
             if let Ok(session) = HeaderValue::from_str(&session) {
-                answer.headers.insert(SESSION, session);
+                answer.headers.insert(&headers::SESSION, session);
                 founding.stands = true;
             }
         }

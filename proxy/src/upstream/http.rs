@@ -20,8 +20,8 @@ pub(super) use self::pool::{AnswerStream, Pool};
 
 use crate::leave::Leave;
 use crate::upstream::{
-    Answer, AnswerBody, Cause, ConnectError, Exchange, ForwardError, Reached,
-    Transport, UpstreamLimits, UpstreamSpec, Versions,
+    Answer, AnswerBody, Cause, ConnectError, Exchange, ForwardError, Reached, Transport,
+    UpstreamLimits, UpstreamSpec, Versions,
 };
 
 mod connector;
@@ -125,8 +125,9 @@ impl HttpUpstream {
             .await
             .map_err(|_| timeout("no answer in time"))??;
         let (parts, body) = usable(response)?.into_parts();
-        let headers = headers::towards_client(&parts.headers);
-        let body = if is_event_stream(&parts.headers) {
+        let streams = is_event_stream(&parts.headers);
+        let headers = headers::towards_client(parts.headers);
+        let body = if streams {
             let patience = (!listens).then_some(limits.answer_timeout);
             AnswerBody::Events(events::of(body, limits.event_bytes_max, patience, place))
         } else {

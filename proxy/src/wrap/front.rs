@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::io::AsyncRead;
 use tokio::task::AbortHandle;
@@ -21,12 +21,10 @@ use super::output::Output;
 use crate::bounds::Resource;
 use crate::enforce::{Arrival, Body, Caller, Refusal, Turn, bare, failure, message, refuse};
 use crate::gate::Gate;
+use crate::headers;
 use crate::sse::Splitter;
 use crate::upstream::Upstream;
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const PROTOCOL: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// How long the end of a session at a server elsewhere may take.
 const LEAVE_MAX: Duration = Duration::from_millis(400);
 /// How soon a stream that broke off is asked for again; twice as long each time, up to the second.
@@ -211,8 +209,11 @@ impl Front {
         let mut pause = STREAM_AGAIN.0;
         loop {
             let mut head = self.head(Method::GET, &Asked::default());
-            head.headers
-                .extend(last_event.clone().map(|id| (LAST_EVENT, id)));
+            head.headers.extend(
+                last_event
+                    .clone()
+                    .map(|id| (headers::LAST_EVENT.clone(), id)),
+            );
             let response = bare(&self.gate, &self.caller, &head).await;
             if !response.status().is_success() || !is_events(response.headers()) {
                 return; // it has none
@@ -241,25 +242,25 @@ impl Front {
             "application/json, text/event-stream"
         };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        headers.extend(said.session.map(|id| (SESSION, id)));
+        headers.extend(said.session.map(|id| (headers::SESSION.clone(), id)));
         match &asked.protocol {
             // The modern era says in headers too what a message is.
             Some(protocol) => {
                 let values = [
-                    (PROTOCOL, Some(protocol.as_str())),
-                    (
-                        HeaderName::from_static("mcp-method"),
-                        Some(asked.method.as_str()),
-                    ),
-                    (HeaderName::from_static("mcp-name"), asked.name.as_deref()),
+                    (&headers::PROTOCOL, Some(protocol.as_str())),
+                    (&headers::METHOD, Some(asked.method.as_str())),
+                    (&headers::NAME, asked.name.as_deref()),
                 ];
                 headers.extend(
                     values
                         .into_iter()
-                        .filter_map(|(name, value)| Some((name, header_value(value?)?))),
+                        .filter_map(|(name, value)| Some((name.clone(), header_value(value?)?))),
                 );
             }
-            None => headers.extend(said.protocol.map(|protocol| (PROTOCOL, protocol))),
+            None => headers.extend(
+                said.protocol
+                    .map(|protocol| (headers::PROTOCOL.clone(), protocol)),
+            ),
         }
         head
     }
@@ -267,7 +268,7 @@ impl Front {
     /// Tells the client what came of its message.
     async fn tell(&self, response: Response<Body>, asked: &Asked) {
         if asked.founds() {
-            self.said().session = response.headers().get(SESSION).cloned();
+            self.said().session = response.headers().get(&headers::SESSION).cloned();
         }
         if is_events(response.headers()) {
             let (status, mut last_event) = (response.status(), None);
@@ -314,7 +315,7 @@ impl Front {
             tokio::time::sleep(pause).await;
             pause *= 2;
             let mut head = self.head(Method::GET, &Asked::default());
-            head.headers.insert(LAST_EVENT, last);
+            head.headers.insert(&headers::LAST_EVENT, last);
             let response = bare(&self.gate, &self.caller, &head).await;
             if !response.status().is_success() || !is_events(response.headers()) {
                 continue;

@@ -29,6 +29,7 @@ mod files;
 mod golden;
 mod held;
 mod layout;
+mod lingering;
 mod lives;
 mod lock;
 mod matrix;

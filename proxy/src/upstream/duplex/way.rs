@@ -13,10 +13,6 @@ use super::process;
 use super::sse::{self, Place};
 use crate::upstream::{Sharing, Transport, UpstreamSpec, Versions, http};
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one for each session, and it is not moved about"
-)]
 pub(super) enum Way {
     Process(Process),
     Stream(Place),

@@ -1,6 +1,7 @@
 //! Which headers cross Weir, in either direction.
 
-use http::HeaderMap;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderName};
 
 /// What a client may say to a server. Everything else stays here: credentials, cookies and hop-by-hop headers above all,
 /// but also the unknown, since a header such as `X-HTTP-Method-Override` changes what the judged bytes mean.
@@ -40,33 +41,39 @@ const NOT_TOWARDS_CLIENT: [&str; 19] = [
 ];
 
 pub(super) fn towards_server(given: &HeaderMap) -> HeaderMap {
-    picked(given, |name| {
-        TOWARDS_SERVER.contains(&name) || name.starts_with("mcp-")
-    })
-}
-
-pub(super) fn towards_client(given: &HeaderMap) -> HeaderMap {
-    picked(given, |name| {
-        !NOT_TOWARDS_CLIENT.contains(&name) && !name.starts_with("access-control-")
-    })
-}
-
-/// The headers that `passes` and that no `Connection` header names.
-fn picked(given: &HeaderMap, passes: impl Fn(&str) -> bool) -> HeaderMap {
-    let named: Vec<String> = given
-        .get_all(http::header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .collect();
+    let named = named_by_connection(given);
     let mut picked = HeaderMap::with_capacity(given.len());
     for (name, value) in given {
-        if passes(name.as_str()) && !named.iter().any(|dropped| dropped == name.as_str()) {
+        let passes = TOWARDS_SERVER.contains(&name.as_str()) || name.as_str().starts_with("mcp-");
+        if passes && !named.contains(name) {
             picked.append(name.clone(), value.clone());
         }
     }
     picked
+}
+
+/// Nearly everything goes down, so what does not is taken out.
+pub(super) fn towards_client(mut given: HeaderMap) -> HeaderMap {
+    let stays = |name: &&HeaderName| {
+        NOT_TOWARDS_CLIENT.contains(&name.as_str()) || name.as_str().starts_with("access-control-")
+    };
+    let mut dropped = named_by_connection(&given);
+    dropped.extend(given.keys().filter(stays).cloned());
+    for name in dropped {
+        given.remove(name);
+    }
+    given
+}
+
+/// What a `Connection` header says is for this connection alone.
+fn named_by_connection(given: &HeaderMap) -> Vec<HeaderName> {
+    given
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -147,7 +154,7 @@ mod tests {
         ]);
         given.insert("connection", HeaderValue::from_static("keep-alive, X-Hop"));
         assert_eq!(
-            names(&towards_client(&given)),
+            names(&towards_client(given)),
             ["content-type", "mcp-session-id", "retry-after"]
         );
     }

@@ -112,13 +112,15 @@ impl Pool {
             let (way, is_new) = match self.0.take() {
                 Some(way) => (way, false),
                 // Rare, and large: boxed, so that a call that needs none does not carry it.
-                None => (Box::pin(Connections::connect(&self.0, &target)).await?, true),
+                None => (
+                    Box::pin(Connections::connect(&self.0, &target)).await?,
+                    true,
+                ),
             };
             let sent = match way {
                 Way::Single(mut single) => {
                     let path = target.path_and_query().cloned();
-                    *request.uri_mut() =
-                        Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+                    *request.uri_mut() = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
                     request.headers_mut().insert(HOST, self.0.host.clone());
                     let sent = single.try_send_request(request).await;
                     sent.map(|answer| answer.map(|body| self.0.clone().lend(single, body)))
@@ -166,7 +168,10 @@ impl Connections {
             kept.shared = None;
         }
         // One whose answer was read a moment ago may have its last step to take still.
-        let at = kept.idle.iter().rposition(|(single, _)| single.is_ready())?;
+        let at = kept
+            .idle
+            .iter()
+            .rposition(|(single, _)| single.is_ready())?;
         let (single, since) = kept.idle.remove(at);
         (since.elapsed() < IDLE_MAX).then_some(Way::Single(single))
     }
