@@ -108,6 +108,7 @@ class Way:
             "WEIR_NODE_MODULES": str(MODULES.parent),
             "WEIR_SDK": client.removeprefix("npm-"),
             "WEIR_STEPS": json.dumps(self.steps(client)),
+            "WEIR_LOG": str(self.log),
             "WEIR_INSPECTOR": json.dumps([str(NODE_22), str(PEERS / "inspector/node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js")]),
         }
         if client == "mcp-remote":
@@ -195,16 +196,18 @@ def row(client, era, ways, seen):
     return f"| {NAMES[client]} | {era} | " + " | ".join(cells) + " |"
 
 
-def recorded(client_rows, era, proxy):
+def recorded(clients, era, proxy):
     """Every call of every client has its row, and its end."""
     proxy.stop()
     sql = "SELECT verdict, outcome, count(*) AS calls FROM calls WHERE method = 'tools/call' GROUP BY 1, 2"
     rows = {(row["verdict"], row["outcome"]): row["calls"] for row in weir.query(proxy.record, sql)}
-    cancelled = sum(1 for client in client_rows if (client, era, "cancel") not in CANNOT)
-    check(f"{era}: a cancelled call of each client is recorded as that", rows.get(("allow", "cancelled")) == cancelled, str(rows))
-    denied = sum(calls for (verdict, _), calls in rows.items() if verdict == "deny")
-    check(f"{era}: one denied call of each client", denied == len(client_rows), str(rows))
-    check(f"{era}: no call without an end", all(outcome not in (None, "unknown") for _, outcome in rows), str(rows))
+    # A server may answer what was cancelled, with an error that says so; PyPI `mcp` 1.x does.
+    cancelled = rows.get(("allow", "cancelled"), 0) + (rows.get(("allow", "rpc_error"), 0) if era == "legacy" else 0)
+    expected = sum((client, era, "cancel") not in CANNOT for client in clients)
+    check(f"{era}: a cancelled call of each client is recorded as that", cancelled == expected, str(rows))
+    check(f"{era}: one denied call of each client", rows.get(("deny", "refused")) == len(clients), str(rows))
+    # A client of the legacy era that only ends leaves its call to go on; that may still be so when the proxy stops.
+    check(f"{era}: no other call without an end", rows.get(("allow", "unknown"), 0) <= len(clients) - expected, str(rows))
     verified = weir.run([weir.WEIR, "verify", "--record", proxy.record])
     check(f"{era}: the record verifies", verified.returncode in (0, 6), verified.stdout + verified.stderr)
 
@@ -217,9 +220,10 @@ def main():
         ways, proxies = open_ways(folder)
         plan = [(client, era) for client in NAMES for era in ERAS if era == "legacy" or client not in LEGACY_ONLY]
         began = time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(14) as pool:
+        with concurrent.futures.ThreadPoolExecutor(2 * len(plan)) as pool:
             playing = {(client, era): [pool.submit(way.play, client, folder) for way in ways[era]] for client, era in plan}
             seen = {key: [played.result() for played in both] for key, both in playing.items()}
+        print(f"  {len(plan)} clients and eras, directly and through Weir, at once: {time.monotonic() - began:.0f} s")
         for client, era in plan:
             if None not in seen[client, era]:
                 table.append(row(client, era, ways[era], seen[client, era]))
@@ -231,7 +235,6 @@ def main():
     print("\n".join(table))
     docs = (HERE.parent / "docs" / "transports.md").read_text()
     check("docs/transports.md has this table", "\n".join(table) in docs)
-    print(f"  {len(plan)} clients and eras, directly and through Weir: {time.monotonic() - began:.0f} s")
     print(f"{interop.passed} passed, {interop.failed} failed")
     sys.exit(1 if interop.failed else 0)
 

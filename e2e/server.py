@@ -34,6 +34,7 @@ def get_env() -> str:
 @server.tool(name="trigger-long-running-operation")
 async def operate(duration: float, steps: int, ctx: Context, silence: float = 0, mark: str = "") -> str:
     try:
+        print(f"began {mark}", file=sys.stderr, flush=True)
         for step in range(steps):
             await anyio.sleep(duration / steps)
             await ctx.report_progress(step + 1, steps)
