@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from weir import free_port
+
 HERE = Path(__file__).resolve().parent
 WEIR = Path(os.environ["WEIR_BIN"]).resolve()
 PEERS = Path(os.environ.get("WEIR_E2E", HERE.parent / "target" / "e2e")).resolve()
@@ -100,12 +102,6 @@ def npm(folder, *packages):
 def node():
     """The interpreter itself, not a shim that looks at the environment."""
     return subprocess.check_output(["node", "-p", "process.execPath"], text=True, timeout=60).strip()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(port, process, tls=None):
