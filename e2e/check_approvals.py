@@ -1,12 +1,13 @@
 """A real client (PyPI `mcp` 1.x and 2.x) waits through five seconds until a person approves its call, and hears progress meanwhile.
 
-The person is `weir approvals`. Then one is denied and one runs out of time, the client lives on, the NAS has stopped only what was
-approved, and the record says who said so.
+The person is `weir approvals`. Then one is denied and one runs out of time, the client lives on. Others hang up while their calls wait, in
+both eras, with events and without. The NAS has stopped only what was approved, and the record says who said so.
 """
 
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,38 @@ for name in PEERS:
     check(f"{name}: the session lives on", after.get("is_error") is False, str(after))
     check(f"{name}: the NAS was asked to stop VM 7, once, and no other", stopped()[before:] == [{"id": 7}], str(stopped()))
 
+MODERN = {f"io.modelcontextprotocol/{name}": value for name, value in
+          {"protocolVersion": "2026-07-28", "clientInfo": {"name": "raw", "version": "1"}, "clientCapabilities": {}}.items()}  # fmt: skip
+
+
+def gone(vm, era, accept):
+    """A client calls, waits for the person, and ends before that one has answered."""
+    params = {"name": "vm_stop", "arguments": {"id": vm}, **({"_meta": MODERN} if era == "modern" else {})}
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json", "Accept": accept}
+    if era == "modern":
+        headers |= {"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "vm_stop"}
+    connection = proxy.client().connection
+    connection.request("POST", "/nas/mcp", json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}), headers)
+    held = waiting()
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+    return held
+
+
+BOTH = "application/json, text/event-stream"
+WAYS = [("legacy", BOTH), ("legacy", "application/json"), ("modern", BOTH), ("modern", "application/json")]
+before = len(stopped())
+for vm, (era, accept) in enumerate(WAYS, start=20):
+    what = f"{era} era, {'events' if accept == BOTH else 'JSON'}: a client that hangs up while its call waits"
+    held, began = gone(vm, era, accept), time.monotonic()
+    check(f"{what}: it waited", json.loads(held["arguments"]) == {"id": vm}, str(held))
+    while json.loads(weir("approvals", "list", *me, "--format", "json"))["held"] and time.monotonic() < began + 5:
+        time.sleep(0.05)
+    check(f"{what} takes it back at once, not at its deadline", time.monotonic() < began + 5)
+    late = run([WEIR, "approvals", "approve", held["id"], "--digest", held["digest"], *me])
+    check(f"{what}: nobody can approve it any more", late.returncode != 0 and "approval_withdrawn" in late.stderr, late.stdout + late.stderr)
+check("nothing of what was taken back reached the NAS", len(stopped()) == before, str(stopped()[before:]))
+
 proxy.stop()
 rows = query(
     proxy.record,
@@ -99,6 +132,11 @@ rows = query(
     "CAST(approval.answered_at AS BIGINT) - CAST(approval.asked_at AS BIGINT) AS waited "
     "FROM calls WHERE tool = 'vm_stop' ORDER BY seq",
 )
+rows, taken_back = rows[:6], rows[6:]
+expected = [("approval_withdrawn", None, "withdrawn: the caller left", "refused", {"id": vm}) for vm in range(20, 20 + len(WAYS))]
+told = [(r["reason"], r["by"], r["answer"], r["outcome"], json.loads(r["arguments"])) for r in taken_back]
+check("the record says of each call whose client left that it was taken back", told == expected, str(told))
+check("and gave back what it had taken", all(r["given_back"] for r in taken_back), str(taken_back))
 check("the record has every question and its answer", [r["reason"] for r in rows] == ["approved", "approval_denied", "approval_timeout"] * 2, str(rows))
 check("with the approver", [r["by"] for r in rows] == ["anna", "anna", None] * 2, str(rows))
 check("and how long it took", all(r["waited"] >= WAITS * 1_000_000 for r in rows[::3]), str(rows))

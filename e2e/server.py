@@ -10,7 +10,7 @@ import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.resolve import Elicit, Resolve, Sample
 from mcp.server.elicitation import ElicitationResult
-from mcp_types import CreateMessageResult, SamplingMessage, TextContent
+from mcp_types import CallToolResult, CreateMessageResult, SamplingMessage, TextContent
 from pydantic import BaseModel
 
 server = MCPServer("modern")
@@ -32,11 +32,23 @@ def get_env() -> str:
 
 
 @server.tool(name="trigger-long-running-operation")
-async def operate(duration: float, steps: int, ctx: Context) -> str:
-    for step in range(steps):
-        await anyio.sleep(duration / steps)
-        await ctx.report_progress(step + 1, steps)
+async def operate(duration: float, steps: int, ctx: Context, silence: float = 0, mark: str = "") -> str:
+    try:
+        print(f"began {mark}", file=sys.stderr, flush=True)
+        for step in range(steps):
+            await anyio.sleep(duration / steps)
+            await ctx.report_progress(step + 1, steps)
+        await anyio.sleep(silence)
+    except anyio.get_cancelled_exc_class():
+        print(f"cancelled {mark}", file=sys.stderr, flush=True)
+        raise
     return "done"
+
+
+# What a denial looks like, from a server's own mouth.
+@server.tool()
+def refuse() -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text="[POLICY DENIED] Not for agents.")], is_error=True)
 
 
 class Name(BaseModel):

@@ -112,6 +112,7 @@ impl Shared {
                 });
             }
         }
+        self.have_counters_for(grants.0.len())?;
         let old = self.gate.grants();
         let grants = Grants(grants.0.into_iter().map(|new| kept(&old, new)).collect());
         let changed = missing(&grants, &old);
@@ -154,6 +155,16 @@ impl Shared {
         }
         load::judge_alongside(&self.gate, rebuild).await;
         Ok(reloaded)
+    }
+
+    /// The file was held against its own limits; those in force are of the start.
+    fn have_counters_for(&self, grants: usize) -> Result<(), ServeError> {
+        let limits = &self.gate.limits;
+        let (each, max) = (limits.counters_per_grant, limits.counters_max);
+        if grants.saturating_mul(each) > max {
+            return Err(ServeError::TooManyGrants { grants, each, max });
+        }
+        Ok(())
     }
 
     /// Keeps the policies before any row can name them.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Serialize;
+use weir_recorder::Durability;
 
 use super::Desk;
 use crate::gate::Gate;
@@ -36,7 +37,13 @@ struct Check {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    /// What must be known although nothing fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
 }
+
+/// Nothing fails where the operator wants no record; who looks whether calls are recorded must not read a bare `ok`.
+const NOT_RECORDED: &str = "recording is off: calls are judged and forwarded, and not written down";
 
 pub(super) async fn readyz(State(desk): State<Arc<Desk>>) -> (StatusCode, Json<Readiness>) {
     let readiness = Readiness::of(&desk.progress, desk.gate());
@@ -53,7 +60,12 @@ impl Readiness {
         let is_stopping = gate.is_some_and(|gate| gate.stopping.is_cancelled());
         let checks = Checks {
             record: match gate.map(|gate| gate.recorder.health()) {
-                Some(health) if health.recording => Check::fine(),
+                Some(health) if health.recording => Check {
+                    note: gate.and_then(|gate| {
+                        (gate.recorder.durability() == Durability::Off).then_some(NOT_RECORDED)
+                    }),
+                    ..Check::fine()
+                },
                 Some(health) => Check::failed(
                     health
                         .fault
@@ -98,6 +110,7 @@ impl Check {
         Self {
             ok: true,
             why: None,
+            note: None,
         }
     }
 
@@ -105,6 +118,7 @@ impl Check {
         Self {
             ok: false,
             why: Some(why.to_owned()),
+            note: None,
         }
     }
 

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
 use serde::Serialize;
+use weir_recorder::Durability;
 
 use super::Desk;
 use super::ready::Readiness;
@@ -92,6 +93,7 @@ struct Approvals {
 #[derive(Debug, Serialize)]
 struct Record {
     path: String,
+    /// Whether decisions are written down: not where that is off, nor while it fails.
     recording: bool,
     fault: Option<String>,
     last_seq: Option<i64>,
@@ -239,7 +241,7 @@ impl Record {
             |span: std::time::Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         Self {
             path: gate.recorder.path().display().to_string(),
-            recording: health.recording,
+            recording: health.recording && gate.recorder.durability() != Durability::Off,
             fault: health.fault,
             last_seq: health.last_seq,
             waiting: health.waiting,

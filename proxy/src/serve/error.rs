@@ -98,6 +98,18 @@ pub enum ServeError {
         /// The server.
         server: String,
     },
+    /// More grants than the limits that the proxy started with have counters for.
+    #[error(
+        "{grants} grants of {each} counters each could have more than {max}, which this proxy started with: raise `counters_max` in [limits] and restart it"
+    )]
+    TooManyGrants {
+        /// So many there would be.
+        grants: usize,
+        /// `counters_per_grant` in force.
+        each: usize,
+        /// `counters_max` in force.
+        max: usize,
+    },
     /// What changed could not be written down.
     #[error("the record cannot be written: {what}")]
     Unrecorded {
@@ -163,6 +175,7 @@ impl ServeError {
             | Self::Record(_)
             | Self::Fold(_)
             | Self::NewServer { .. }
+            | Self::TooManyGrants { .. }
             | Self::Unrecorded { .. }
             | Self::NoServer => Fault::Operator,
         }

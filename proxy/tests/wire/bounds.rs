@@ -259,3 +259,41 @@ async fn a_counter_too_many_names_its_limit() {
         "{problems}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_brings_no_more_grants_than_have_counters_now() {
+    let server = Server::start().await;
+    let folder = folder(&server.url, &policy());
+    configure_limits(folder.path(), "counters_per_grant = 2\ncounters_max = 5");
+    let proxy = Proxy::start(folder.path()).await;
+    let file = folder.path().join("weir.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // The file allows itself what the running proxy has not: its limits are for the next start.
+    let third = format!(
+        "{text}\n[[grant]]\nname = \"third\"\nserver = \"nas\"\ntoken = {{ sha256 = \"{}\" }}\n",
+        "7".repeat(64)
+    );
+    std::fs::write(
+        &file,
+        third.replace("counters_max = 5", "counters_max = 600"),
+    )
+    .unwrap();
+    let reload = async || {
+        let config = weir_proxy::Config::load(&file).unwrap();
+        proxy.ready.reloader.reload(config).await
+    };
+    let refused = reload().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("3 grants of 2 counters each could have more than 5"),
+        "{refused}"
+    );
+    assert!(!proxy.call("vm_list", json!({})).await.is_denied());
+    // As many as before pass, and the raised limit waits.
+    std::fs::write(
+        &file,
+        text.replace("counters_max = 5", "counters_max = 600"),
+    )
+    .unwrap();
+    assert_eq!(reload().await.unwrap().next_start, ["[limits]"]);
+    proxy.stop().await;
+}

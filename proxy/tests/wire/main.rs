@@ -11,6 +11,8 @@
 
 mod access;
 mod agents;
+#[cfg(target_os = "linux")]
+mod alive;
 mod bounds;
 mod calls;
 mod certificates;

@@ -21,6 +21,8 @@ async fn calls_are_judged_and_limited_and_leave_no_row() {
     let folder = folder(&server.url, &policy());
     let recorded = Proxy::start(folder.path()).await;
     recorded.call("vm_list", json!({})).await;
+    let (_, ready) = recorded.ready().await;
+    assert_eq!(ready["checks"]["record"], json!({ "ok": true }));
     recorded.stop().await;
     let before = rows(folder.path()).len();
     switch_off(folder.path());
@@ -29,6 +31,13 @@ async fn calls_are_judged_and_limited_and_leave_no_row() {
     assert_eq!(health["record"]["recording"], false);
     assert_eq!(health["record"]["durability"], "off");
     assert_eq!(health["status"], "ok");
+    let (status, ready) = proxy.ready().await;
+    assert_eq!((status.as_u16(), &ready["ready"]), (200, &json!(true)));
+    let note = ready["checks"]["record"]["note"].as_str().unwrap();
+    assert!(note.starts_with("recording is off"), "{ready}");
+    let status: Value = serde_json::from_str(&proxy.admin("/status").await).unwrap();
+    assert_eq!(status["record"]["recording"], false);
+    assert_eq!(status["checks"], ready["checks"]);
     for id in 0..3 {
         assert!(!proxy.call("vm_stop", json!({ "id": id })).await.is_denied());
     }

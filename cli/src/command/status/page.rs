@@ -55,12 +55,16 @@ impl Page<'_> {
             )
         );
         for (name, check) in members(at(status, "checks")) {
-            if at(check, "ok") != &Value::Bool(true) {
-                let why = text(check, "why");
+            let (style, told) = if at(check, "ok") == &Value::Bool(true) {
+                (WARNING, text(check, "note"))
+            } else {
+                (ERROR, text(check, "why"))
+            };
+            if !told.is_empty() || style == ERROR {
                 page.extend([format!(
-                    "{:10}{ERROR}{name}{ERROR:#}: {}",
+                    "{:10}{style}{name}{style:#}: {}",
                     "",
-                    cut(&why, 12 + name.len())
+                    cut(&told, 12 + name.len())
                 )]);
             }
         }
@@ -325,7 +329,7 @@ mod tests {
         let long = "a-name-that-goes-on-and-on-".repeat(6);
         let status = json!({
             "version": "0.1.0", "started_at": "2026-11-22T12:00:00Z", "ready": false, "node": long,
-            "checks": { "record": { "ok": false, "why": long }, "drain": { "ok": true } },
+            "checks": { "record": { "ok": false, "why": long }, "drain": { "ok": true, "note": "to be known" } },
             "listeners": [{ "name": "clients", "address": long }],
             "configuration": { "reloads": 0, "fault": format!("{long}\nmore") },
             "servers": [{ "name": long, "state": "failing", "failed_at": "2026-11-22T12:59:00Z", "failure": "down\u{1b}[2J" }],
@@ -346,6 +350,7 @@ mod tests {
         for said in [
             "not ready",
             "record: a-name",
+            "drain: to be known",
             "failing   60 s ago: down",
             "ops.json (sha256:0123456789ab…, for 60 min)",
             "2 waiting, the oldest for 2 min",
