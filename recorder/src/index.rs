@@ -141,11 +141,7 @@ impl<'a> Index<'a> {
         Ok(index)
     }
 
-    fn read(
-        &mut self,
-        file: &'a JournalBytes,
-        durable_to: Option<i64>,
-    ) -> Result<(), RecordError> {
+    fn read(&mut self, file: &'a JournalBytes, durable_to: Option<i64>) -> Result<(), RecordError> {
         let Some((header, mut frames)) = file.open()? else {
             return Ok(());
         };
@@ -324,7 +320,10 @@ impl<'a> Index<'a> {
         }
         for (call_seq, found) in self.answered.iter().filter(|(_, found)| found.seq >= from) {
             let standing = self.standing(*call_seq)?;
-            visit(found.payload, standing.is_none_or(|it| it == Standing::Held))?;
+            visit(
+                found.payload,
+                standing.is_none_or(|it| it == Standing::Held),
+            )?;
         }
         Ok(())
     }

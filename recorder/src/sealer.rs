@@ -178,8 +178,8 @@ impl Sealer {
     /// Seals the files that are left, the last of which was ended in good order.
     fn seal_left(&mut self) -> Result<(), RecordError> {
         let left = std::mem::take(&mut self.left);
+        let mut buffer = std::mem::take(&mut self.buffer);
         let mut backlog = Backlog::new(self.sealing(), HashMap::new());
-        let mut buffer = Vec::new();
         for (at, (number, durable_to)) in left.iter().enumerate() {
             let file = self.read(*number, buffer)?;
             let is_last = at + 1 == left.len();
@@ -219,11 +219,7 @@ impl Sealer {
     }
 
     /// Writes what may still end into the file in use, and ends of calls that went there before; returns once that is durable.
-    fn carry_open(
-        &mut self,
-        index: &Index<'_>,
-        open: &[Carried],
-    ) -> Result<(), RecordError> {
+    fn carry_open(&mut self, index: &Index<'_>, open: &[Carried]) -> Result<(), RecordError> {
         let mut carried = Vec::new();
         for entry in open {
             carried.push(self.carry(entry)?);

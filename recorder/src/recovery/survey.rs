@@ -103,7 +103,8 @@ impl Survey {
         })?;
         seqs.sort_unstable();
         for run in seqs.chunk_by(|one, next| *next <= one + 1) {
-            self.there.extend(run.first().copied().zip(run.last().copied()));
+            self.there
+                .extend(run.first().copied().zip(run.last().copied()));
         }
         Ok(())
     }

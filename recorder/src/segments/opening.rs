@@ -137,8 +137,7 @@ pub(crate) fn sealed_seqs<'a>(
         let from = seqs.partition_point(|seq| *seq < segment.first_seq);
         seqs.get(from).is_some_and(|seq| *seq <= segment.last_seq)
     };
-    for segment in segments.into_iter().filter(may_hold)
-    {
+    for segment in segments.into_iter().filter(may_hold) {
         let (batches, _) = open(
             storage,
             &segment.path,
