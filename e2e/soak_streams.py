@@ -308,7 +308,7 @@ class Load:
             self.memory.append((at, kib))
             print(
                 f"  {at:4.0f} s: {kib / 1024:6.1f} MiB, {fds} descriptors, {self.open} streams, {self.count['calls']} calls, "
-                f"{len(self.answered)} answered",
+                f"{len(self.answered)} answered, {len(self.calling)} under way",
                 flush=True,
             )
             await asyncio.sleep(10)
