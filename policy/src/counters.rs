@@ -15,7 +15,6 @@ use self::store::{Claim, Counter, Handle, Store};
 use crate::evaluate::{Admission, Demand, Hearing, Judged};
 use crate::explain::{Unwatched, Watch};
 use crate::few::Few;
-use crate::key;
 use crate::limit::{Limit, Scope, Uncountable};
 use crate::path::Facts;
 use crate::{Context, Decision, Evaluation, Judgement, Micros, Policy, Reason, Resolution};
@@ -65,7 +64,7 @@ struct Taken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitCount {
     /// The counter's key as text: `server=truenas/grant=ops-agent/tool=vm_stop/counter=vm_stop_rate/window=60s`.
-    pub key: String,
+    pub key: Arc<str>,
     /// Its value: calls, or millionths of the amount where the limit has `increment_from`.
     pub value: u128,
 }
@@ -237,7 +236,7 @@ impl Counters {
         let count = |taken: &Taken| {
             let counter = self.store.get(taken.counter)?;
             Some(LimitCount {
-                key: key::describe(&counter.head, &counter.rest),
+                key: Arc::clone(counter.name()),
                 value: counter.tally.sum(),
             })
         };

@@ -199,7 +199,7 @@ fn the_record_gets_keys_as_text_and_values_after_the_call() {
     let counts = counters.limit_counts(&judgement.reservation.unwrap());
     let told: Vec<_> = counts
         .iter()
-        .map(|count| (count.key.as_str(), count.value))
+        .map(|count| (&*count.key, count.value))
         .collect();
     assert_eq!(
         told,

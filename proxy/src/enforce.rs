@@ -67,14 +67,12 @@ mod tap;
 mod turn;
 
 /// Who calls, and whom.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) grant: Arc<Grant>,
     pub(crate) identity: Identity,
     pub(crate) server: Arc<Served>,
     pub(crate) peer: Arc<Peer>,
-    /// The connection's address as text, for the record.
-    pub(crate) address_text: Arc<str>,
     /// What the client's software calls itself on the HTTP level: tells clients of one address apart.
     pub(crate) agent: Arc<str>,
 }
@@ -186,7 +184,7 @@ async fn full_up(gate: &Gate, caller: &Caller, full: Full) -> Response<Body> {
 
 /// One whole message, whichever way it came.
 pub(crate) struct Arrival {
-    pub(crate) caller: Caller,
+    pub(crate) caller: Arc<Caller>,
     /// What HTTP says of it; where it came another way, what HTTP would have said.
     pub(crate) head: Parts,
     pub(crate) body: Bytes,
@@ -208,6 +206,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         turn,
     } = arrival;
     let clock = Instant::now();
+    let headers = Arc::new(head.headers);
     let refuse = |refusal| refusal::refuse(gate, &caller, received_at, &body, refusal);
 
     // parse
@@ -215,7 +214,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         Ok(message) => message,
         Err(malformed) => return refuse(Refusal::Malformed(malformed)).await,
     };
-    let envelope = match Envelope::of(&message, &head.headers) {
+    let envelope = match Envelope::of(&message, &headers) {
         Ok(envelope) => envelope,
         Err(refusal) => return refuse(refusal).await,
     };
@@ -248,7 +247,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
         request_id: envelope.id().map(|id| id.raw),
         session_id: envelope.session_id(),
         protocol: session.client.protocol.as_deref(),
-        address: &caller.address_text,
+        address: &caller.peer.address_text,
         server: &caller.server.name,
         grant: &caller.grant.name,
         call_id,
@@ -268,8 +267,8 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
     };
     let passage = |span| Passage {
         span,
-        exchange: envelope.exchange(&head, &body, &caller, &session),
-        caller: caller.clone(),
+        exchange: envelope.exchange(&headers, &body, &caller, &session),
+        caller: Arc::clone(&caller),
         session: session.clone(),
         accept: envelope.accept(),
         place,
@@ -426,7 +425,7 @@ pub(crate) async fn message(gate: &Arc<Gate>, arrival: Arrival) -> Response<Body
                 envelope.request_key().unwrap_or_default(),
             ),
             progress_token: envelope.progress_token(),
-            takes_events: envelope::takes_events(&head.headers),
+            takes_events: envelope::takes_events(&headers),
             place,
             onward: Onward {
                 question: Arc::new(matter.question(asked_at, &decided.decision)),

@@ -120,8 +120,8 @@ impl Gate {
 impl Hosts {
     /// Whether a `Host` or `:authority` names this host. The port is not looked at: it does not tell who is called.
     pub(crate) fn names(&self, authority: &str) -> bool {
-        let host = host_of(authority).to_ascii_lowercase();
-        self.names.contains(&host)
+        let host = host_of(authority);
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 
     /// Whether a page from this origin may call.

@@ -269,6 +269,11 @@ impl Ledger {
         commit
     }
 
+    /// Somebody waits for what [`Ledger::finish`] wrote last.
+    pub fn hurry(&self) {
+        self.books().log.hurry();
+    }
+
     /// Writes an event down.
     pub fn event(&self, event: &Event<&str>) -> Commit {
         let mut books = self.books();
@@ -355,7 +360,7 @@ fn filled<'c>(
     counts: &'c [weir_policy::LimitCount],
 ) -> Call<&'c str> {
     let count = |count: &'c weir_policy::LimitCount| LimitCount {
-        counter: count.key.as_str(),
+        counter: &*count.key,
         value: i64::try_from(count.value).unwrap_or(i64::MAX),
     };
     Call {

@@ -32,10 +32,6 @@ where
         }
     }
 
-    /// Lets the rest go on by itself.
-    pub(crate) fn go_on(mut self) {
-        self.goes_on = true;
-    }
 }
 
 impl<F> Future for Outliving<F>

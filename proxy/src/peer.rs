@@ -21,6 +21,8 @@ const HOLDS: Duration = Duration::from_secs(10);
 /// The other end of a connection.
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
+    /// The same for the record, where a pipe has none.
+    pub(crate) address_text: Arc<str>,
     shown: Option<Shown>,
     /// The grants under which this connection has called, and the place of each; mostly it is one.
     callers: Mutex<Vec<(Arc<str>, Place)>>,
@@ -71,6 +73,7 @@ impl Peer {
         });
         Self {
             address,
+            address_text: address.to_canonical().to_string().into(),
             shown,
             callers: Mutex::default(),
         }
@@ -80,6 +83,7 @@ impl Peer {
     pub(crate) fn of_pipe() -> Self {
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            address_text: "stdio".into(),
             shown: None,
             callers: Mutex::default(),
         }

@@ -4,15 +4,18 @@
 //! caller's choice, so only the first so many become labels.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use metrics::{Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
+use metrics::{Counter, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
 
+use self::found::Found;
 use crate::bounds::Full;
+
+mod found;
 
 /// Decisions whose wait for the disk is remembered one by one.
 const COMMITS_KEPT: usize = 1024;
@@ -38,6 +41,11 @@ pub(crate) struct Telemetry {
     candidates: Names,
     grants: Mutex<HashMap<String, Fared>>,
     commits: Mutex<VecDeque<Duration>>,
+    /// By server, grant, tool, verdict and reason.
+    calls: Found<Counter, 5>,
+    /// By server, method and outcome.
+    durations: Found<Histogram, 3>,
+    commit: OnceLock<Histogram>,
 }
 
 /// What became of the calls of one grant since the start.
@@ -69,6 +77,13 @@ pub(crate) struct CallDecided<'a> {
     pub(crate) tool: &'a str,
     pub(crate) verdict: &'static str,
     pub(crate) reason: &'static str,
+}
+
+impl CallDecided<'_> {
+    /// The values of its labels, with its tool called so.
+    fn labels<'a>(&'a self, tool: &'a str) -> [&'a str; 5] {
+        [self.server, self.grant, tool, self.verdict, self.reason]
+    }
 }
 
 impl Telemetry {
@@ -108,6 +123,9 @@ impl Telemetry {
             candidates: Names(Mutex::default(), CANDIDATES_MAX),
             grants: Mutex::default(),
             commits: Mutex::default(),
+            calls: Found::default(),
+            durations: Found::default(),
+            commit: OnceLock::new(),
         }
     }
 
@@ -118,7 +136,6 @@ impl Telemetry {
     }
 
     pub(crate) fn decided(&self, call: &CallDecided<'_>) {
-        let tool = self.tools.label(call.tool);
         self.note(call.grant, |fared| {
             fared.calls += 1;
             fared.denied += u64::from(call.verdict == "deny");
@@ -126,17 +143,21 @@ impl Telemetry {
         if call.reason == "counter_capacity" {
             self.limit_refused("counters", "grant", call.grant);
         }
-        self.count(
-            CALLS,
-            vec![
-                label("server", call.server),
-                label("grant", call.grant),
-                label("tool", &tool),
-                Label::from_static_parts("verdict", call.verdict),
-                Label::from_static_parts("reason", call.reason),
-            ],
-            1,
-        );
+        let counter = self.calls.known(call.labels(call.tool)).unwrap_or_else(|| {
+            let tool = self.tools.label(call.tool);
+            self.calls.get(call.labels(&tool), || {
+                let labels = vec![
+                    label("server", call.server),
+                    label("grant", call.grant),
+                    label("tool", &tool),
+                    Label::from_static_parts("verdict", call.verdict),
+                    Label::from_static_parts("reason", call.reason),
+                ];
+                self.recorder
+                    .register_counter(&Key::from_parts(CALLS, labels), &HERE)
+            })
+        });
+        counter.increment(1);
     }
 
     /// What a candidate would have made of a call, in the words of replay.
@@ -160,14 +181,16 @@ impl Telemetry {
         outcome: &'static str,
         took: Duration,
     ) {
-        let labels = vec![
-            label("server", server),
-            label("mcp_method_name", known(method)),
-            Label::from_static_parts("outcome", outcome),
-        ];
-        let histogram = self
-            .recorder
-            .register_histogram(&Key::from_parts(DURATION, labels), &HERE);
+        let method = known(method);
+        let histogram = self.durations.get([server, method, outcome], || {
+            let labels = vec![
+                label("server", server),
+                label("mcp_method_name", method),
+                Label::from_static_parts("outcome", outcome),
+            ];
+            self.recorder
+                .register_histogram(&Key::from_parts(DURATION, labels), &HERE)
+        });
         histogram.record(took.as_secs_f64());
     }
 
@@ -234,8 +257,11 @@ impl Telemetry {
         }
         commits.push_back(waited);
         drop(commits);
-        self.recorder
-            .register_histogram(&Key::from_static_name(COMMIT), &HERE)
+        self.commit
+            .get_or_init(|| {
+                self.recorder
+                    .register_histogram(&Key::from_static_name(COMMIT), &HERE)
+            })
             .record(waited.as_secs_f64());
     }
 

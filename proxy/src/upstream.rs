@@ -144,9 +144,8 @@ pub struct UpstreamLimits {
 pub struct Exchange {
     /// POST for a message, GET for a legacy stream, DELETE for the end of a legacy session.
     pub method: Method,
-    /// What the client sent, without hop-by-hop headers, `Host`, `Authorization`, cookies, and everything else that is not
-    /// the upstream's business. The upstream's own headers are added by [`Upstream::forward`].
-    pub headers: HeaderMap,
+    /// What the client sent. [`Upstream::forward`] picks what is the upstream's business, and adds the upstream's own headers.
+    pub headers: Arc<HeaderMap>,
     /// The very bytes that were judged. Empty for GET and DELETE.
     pub body: Bytes,
     /// The JSON-RPC id of a request, with its place in `body`, so that a shared child can be given an id of our own.
@@ -320,11 +319,12 @@ impl Upstream {
 
     /// Sends one message and hands back the server's answer; never retries, never follows a redirect.
     ///
-    /// Dropping the returned future gives the exchange up like dropping the stream of [`AnswerBody::Events`] does.
+    /// Dropping the returned future gives the exchange up like dropping the stream of [`AnswerBody::Events`] does. A legacy client that
+    /// goes away has not cancelled: whoever forwards in its stead goes on waiting.
     pub async fn forward(&self, leave: Leave, exchange: Exchange) -> Result<Answer, ForwardError> {
         match self {
             Self::Http(upstream) => upstream.forward(leave, exchange).await,
-            Self::Duplex(upstream) => upstream.forward(leave, exchange).await,
+            Self::Duplex(upstream) => Box::pin(upstream.forward(leave, exchange)).await,
         }
     }
 
@@ -348,7 +348,7 @@ impl Upstream {
     /// `deadline`.
     pub async fn close(&self, deadline: Duration) {
         match self {
-            Self::Http(upstream) => upstream.close(deadline).await,
+            Self::Http(upstream) => upstream.close(),
             Self::Duplex(upstream) => upstream.close(deadline).await,
         }
     }

@@ -90,14 +90,13 @@ async fn run(
     else {
         return Err(ServeError::NoServer);
     };
-    let caller = Caller {
+    let caller = Arc::new(Caller {
         identity: Identity::of_grant(&grant, None),
         grant,
         server: Arc::clone(server),
         peer: Arc::new(Peer::of_pipe()),
-        address_text: Arc::from("stdio"),
         agent: Arc::from("stdio"),
-    };
+    });
     let housekeeping = tokio::spawn(serve::keep_house(Arc::clone(&gate)));
     let housekeeping = async { drop(housekeeping.await) };
     if let Err(error) = server.upstream.begin() {

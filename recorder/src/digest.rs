@@ -9,15 +9,16 @@ use sha2::Sha256;
 /// The key is made when the record is first opened and kept in `digest.key` in its folder, mode 0600: a record that is
 /// moved keeps its equalities. To hand a record to somebody who must not test guesses, leave that file out.
 #[derive(Clone)]
-pub struct DigestKey([u8; 32]);
+pub struct DigestKey {
+    bytes: [u8; 32],
+    /// HMAC that has taken the key in already.
+    keyed: Hmac<Sha256>,
+}
 
 impl DigestKey {
     /// HMAC-SHA-256 of the bytes, cut to 16 bytes.
     pub fn digest(&self, bytes: &[u8]) -> [u8; 16] {
-        // HMAC pads a key with zeros to the block's 64 bytes.
-        let mut block = [0; 64];
-        block[..32].copy_from_slice(&self.0);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
+        let mut mac = self.keyed.clone();
         mac.update(bytes);
         let whole: [u8; 32] = mac.finalize().into_bytes().into();
         let mut cut = [0; 16];
@@ -26,11 +27,17 @@ impl DigestKey {
     }
 
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        // HMAC pads a key with zeros to the block's 64 bytes.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&bytes);
+        Self {
+            bytes,
+            keyed: Hmac::new(&block.into()),
+        }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.bytes
     }
 }
 

@@ -116,6 +116,12 @@ impl Log {
         }
     }
 
+    /// Somebody will wait for what was written last, where mostly nobody does: else an end waits for the next decision, if one comes
+    /// within a few milliseconds, and for its sync.
+    pub fn hurry(&mut self) {
+        self.queue.hurry();
+    }
+
     /// Writes down how an admitted call ended, once; for any other call it is refused. Waiting for the commit is optional. If too
     /// much is waiting ([`Unrecorded::QueueFull`]) or it is [`Unrecorded::TooLarge`], the outcome is lost, and the call will be
     /// `unknown`.

@@ -17,7 +17,7 @@ mod state;
 pub(crate) use batch::Batch;
 use batch::Waiting;
 pub(crate) use state::{Entering, Healed, Healing, JournalState, Mode, Work};
-use state::{State, sync_pause};
+use state::{Rest, State, sync_pause};
 
 /// Answer to whoever waits for an entry.
 pub(crate) type Ack = oneshot::Sender<Result<(), Unrecorded>>;
@@ -107,7 +107,7 @@ impl Queue {
         let seq = state.next_seq;
         let kind = Entering::Decision { standing };
         let promise = self.enter(&mut state, (seq, at), kind, |bytes| write(seq, bytes))?;
-        self.wake_if_idle(state);
+        self.wake_from(state, &[Rest::Asleep, Rest::Lingering]);
         Ok((seq, Some(promise)))
     }
 
@@ -133,9 +133,22 @@ impl Queue {
             .take_fact(fact, &self.options)
             .and_then(|()| self.enter(&mut state, (seq, at), fact, |bytes| write(seq, at, bytes)));
         if promise.is_ok() {
-            self.wake_if_idle(state);
+            // Of an end mostly nobody wants to hear.
+            let rests: &[Rest] = match fact {
+                Entering::Finish { .. } => &[Rest::Asleep],
+                Entering::Decision { .. }
+                | Entering::Answer { .. }
+                | Entering::Event
+                | Entering::Carried => &[Rest::Asleep, Rest::Lingering],
+            };
+            self.wake_from(state, rests);
         }
         (seq, at, promise.map(Some))
+    }
+
+    /// Somebody waits for what was queued last.
+    pub(crate) fn hurry(&self) {
+        self.wake_from(self.lock(), &[Rest::Lingering]);
     }
 
     /// Queues an entry of an older file again, under its own place.
@@ -147,7 +160,7 @@ impl Queue {
             append_payload(payload, bytes);
             true
         })?;
-        self.wake_if_idle(state);
+        self.wake_from(state, &[Rest::Asleep, Rest::Lingering]);
         Ok(promise)
     }
 
@@ -186,10 +199,14 @@ impl Queue {
         Ok(promise)
     }
 
-    fn wake_if_idle(&self, mut state: MutexGuard<'_, State>) {
-        let idle = std::mem::take(&mut state.idle);
+    /// Wakes the commit thread if it rests so.
+    fn wake_from(&self, mut state: MutexGuard<'_, State>, rests: &[Rest]) {
+        let wakes = rests.contains(&state.rest);
+        if wakes {
+            state.rest = Rest::Awake;
+        }
         drop(state);
-        if idle {
+        if wakes {
             self.wake.notify_all();
         }
     }
@@ -203,7 +220,7 @@ impl Queue {
                 state.stuck = state.stuck.saturating_sub(1);
                 return Work::Leave;
             }
-            state.idle = false;
+            state.rest = Rest::Awake;
             let due = state.sync_due(self.options.durability);
             let closing = state.mode == Mode::Closing;
             let turning = state
@@ -217,13 +234,23 @@ impl Queue {
             if turning {
                 return Work::Turn;
             }
-            if let Some(write) = state.take_batch() {
+            let lingers = state.lingers_until().filter(|until| {
+                state.turn_at.is_none() && !closing && *until > Instant::now()
+            });
+            if lingers.is_none()
+                && let Some(write) = state.take_batch()
+            {
                 return write;
             }
             if closing {
                 return Work::Close;
             }
-            state.idle = true;
+            state.rest = if lingers.is_some() {
+                Rest::Lingering
+            } else {
+                Rest::Asleep
+            };
+            let due = [due, lingers].into_iter().flatten().min();
             state = match due {
                 Some(due) => {
                     let pause = due.saturating_duration_since(Instant::now());

@@ -5,14 +5,14 @@
     reason = "the hot path: its results are large, and must not be moved"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::holders::Holders;
 use crate::Micros;
-use crate::key::{Key, Sealed};
+use crate::key::{self, Key, Sealed};
 use crate::window::{Tally, Window};
 
 /// All counters of a node.
@@ -43,9 +43,19 @@ pub(super) struct Counter {
     pub(super) head: Arc<Sealed>,
     /// The key after its head.
     pub(super) rest: Box<[u8]>,
+    /// The key as text, once it was asked for.
+    name: OnceLock<Arc<str>>,
     /// The grant that consumed last: the key counts against its capacity.
     pub(super) holder: u32,
     pub(super) tally: Tally,
+}
+
+impl Counter {
+    /// Its key as text.
+    pub(super) fn name(&self) -> &Arc<str> {
+        self.name
+            .get_or_init(|| key::describe(&self.head, &self.rest).into())
+    }
 }
 
 /// A key that comes to a grant, and may have to be inserted.
@@ -141,6 +151,7 @@ impl Store {
                 handle,
                 head: Arc::clone(&claim.head),
                 rest: rest.into(),
+                name: OnceLock::new(),
                 holder,
                 tally: Tally::new(claim.window, at),
             });

@@ -147,7 +147,7 @@ impl Tap {
         };
         let exchange = Exchange {
             method: http::Method::POST,
-            headers: self.headers.clone(),
+            headers: Arc::clone(&self.headers),
             body: format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into(),
             request_id: None,
             rpc_method: "".into(),
@@ -178,7 +178,7 @@ impl Tap {
             principal: self.caller.identity.principal.as_deref(),
             client_name: client.name.as_deref(),
             client_version: client.version.as_deref(),
-            client_address: Some(&self.caller.address_text),
+            client_address: Some(&self.caller.peer.address_text),
             protocol: client.protocol.as_deref(),
             method: Some(method),
             request_id: Some(id),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::ACCEPT;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use weir_recorder::Outcome;
 
@@ -83,12 +83,12 @@ impl Tap {
         let Some(last) = stream.last() else {
             return Heard::Gone;
         };
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::clone(&self.headers);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         headers.insert(LAST_EVENT, last);
         let exchange = Exchange {
             method: Method::GET,
-            headers,
+            headers: Arc::new(headers),
             body: Bytes::new(),
             request_id: None,
             rpc_method: Arc::from(""),

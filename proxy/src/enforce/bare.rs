@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use super::carry::{self, Carriage, Passage};
-use super::envelope::{accept, caller_key, era_of, without_credentials};
+use super::envelope::{accept, caller_key, era_of};
 use super::refusal::{Refusal, refuse};
 use super::resume::last_event;
 use super::{Body, Caller, Turn};
@@ -18,7 +18,7 @@ use crate::leave::{Leave, Pass};
 use crate::traces::Span;
 use crate::upstream::{Exchange, MessageKind};
 
-pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) -> Response<Body> {
+pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Arc<Caller>, head: &Parts) -> Response<Body> {
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let era = era_of(header("mcp-protocol-version"));
     let named = head.headers.contains_key("mcp-session-id");
@@ -61,7 +61,7 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
         passage: Passage {
             exchange: Exchange {
                 method: head.method.clone(),
-                headers: without_credentials(&head.headers),
+                headers: Arc::new(head.headers.clone()),
                 body: Bytes::new(),
                 request_id: None,
                 rpc_method: Arc::from(""),
@@ -71,7 +71,7 @@ pub(crate) async fn exchange(gate: &Arc<Gate>, caller: &Caller, head: &Parts) ->
                 grant: Arc::clone(&caller.grant.name),
                 caller: caller_key(caller, &session),
             },
-            caller: caller.clone(),
+            caller: Arc::clone(caller),
             session: session.clone(),
             accept: accept(&head.headers),
             place,

@@ -39,7 +39,7 @@ impl<'a> Draft<'a> {
             principal: self.caller.identity.principal.as_deref(),
             client_name: client.name.as_deref(),
             client_version: client.version.as_deref(),
-            client_address: Some(&self.caller.address_text),
+            client_address: Some(&self.caller.peer.address_text),
             protocol: client.protocol.as_deref(),
             trace_id: self.trace_id,
             method: Some(self.envelope.method()).filter(|method| !method.is_empty()),

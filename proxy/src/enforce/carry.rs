@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use weir_recorder::Outcome;
 
 use super::Caller;
@@ -45,7 +45,7 @@ pub(super) struct Carriage {
 /// What goes out, and everything its answer will need.
 pub(super) struct Passage {
     pub(super) exchange: Exchange,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     pub(super) session: Session,
     pub(super) accept: Accept,
     /// Its place among the requests under way, given up when it ends.
@@ -54,7 +54,7 @@ pub(super) struct Passage {
     pub(super) span: Span,
 }
 
-/// What carries a message hands this to what answers the client.
+/// What is to be told to the client.
 pub(super) enum Delivered {
     Whole(StatusCode, HeaderMap, Bytes),
     Events(StatusCode, HeaderMap, mpsc::Receiver<Bytes>),
@@ -75,18 +75,8 @@ pub(super) async fn carry(gate: &Arc<Gate>, carriage: Carriage) -> Response<Body
         .map(|id| Arc::clone(&id.raw));
     let call_id = carriage.open.as_ref().map(|open| open.call_id);
     let (accept, era) = (passage.accept, passage.exchange.era);
-    let (deliver, mut delivery) = oneshot::channel();
-    let going = carriage.go(Arc::clone(gate), deliver);
-    let going = gate.carriers.track_future(going);
-    let mut going = Outliving::new(going, era == Era::Legacy);
-    let delivered = tokio::select! {
-        biased;
-        () = &mut going => delivery.try_recv().ok(),
-        delivered = &mut delivery => delivered.ok(),
-    };
-    // Behind the head of a stream its events are to come.
-    going.go_on();
-    let delivered = delivered.unwrap_or(Delivered::GivenUp);
+    let going = gate.carriers.track_future(carriage.go(Arc::clone(gate)));
+    let delivered = Outliving::new(going, era == Era::Legacy).await;
     let failed = |status: StatusCode, text: &str| match &id {
         Some(id) => reply::failed(id, accept, status.as_u16(), text, call_id),
         None => reply::plain(status, text),
@@ -129,7 +119,7 @@ fn with_headers(mut response: Response<Body>, headers: HeaderMap) -> Response<Bo
 }
 
 impl Carriage {
-    async fn go(self, gate: Arc<Gate>, deliver: oneshot::Sender<Delivered>) {
+    async fn go(self, gate: Arc<Gate>) -> Delivered {
         let Self {
             leave,
             mut open,
@@ -147,7 +137,7 @@ impl Carriage {
         // The body goes on as it was judged; a header may name our place in the trace.
         let here = span.forwards();
         if let Some(here) = here.and_then(|here| HeaderValue::try_from(here.to_string()).ok()) {
-            exchange.headers.insert("traceparent", here);
+            Arc::make_mut(&mut exchange.headers).insert("traceparent", here);
         }
         if let Some(open) = &mut open {
             open.forwarded(span);
@@ -156,7 +146,10 @@ impl Carriage {
                 open.cancelled_by(&exchange.caller, &id.raw);
             }
         }
-        let rest = rest_of(&gate, &exchange).await;
+        let rest = match exchange.method {
+            Method::GET => Box::pin(rest_of(&gate, &exchange)).await,
+            _ => None,
+        };
         let tap = Tap::new(&gate, &caller, &session, &exchange, rest.as_ref());
         let upstream = caller.server.upstream.clone();
         let answer = tokio::select! {
@@ -164,7 +157,7 @@ impl Carriage {
             () = gate.giving_up.cancelled() => None,
             answer = turn.ends_with_start_of(upstream.forward(leave, exchange)) => Some(answer),
         };
-        let delivered = match answer {
+        match answer {
             None => {
                 let open = open.or(rest.map(|rest| rest.open));
                 end(open, Outcome::Unknown, None, false);
@@ -177,22 +170,20 @@ impl Carriage {
                 caller.server.standing.failed(&error);
                 let given_back = error.reached == Reached::Never;
                 end(open, outcome_of(error.cause), None, given_back);
-                drop(deliver.send(Delivered::Failed(error)));
-                return tap.not_resumed(rest).await;
+                tap.not_resumed(rest);
+                Delivered::Failed(error)
             }
             Some(Ok(answer)) => {
                 note_standing(&caller.server, answer.status);
-                return tap.pass_on(answer, (open, rest), place, deliver).await;
+                tap.pass_on(answer, (open, rest), place).await
             }
-        };
-        // A client that has hung up misses its answer; the record has it.
-        drop(deliver.send(delivered));
+        }
     }
 }
 
 /// The call whose stream a client comes back for.
 async fn rest_of(gate: &Gate, exchange: &Exchange) -> Option<Rest> {
-    if exchange.method != Method::GET || exchange.era == Era::Modern {
+    if exchange.era == Era::Modern {
         return None;
     }
     let event = last_event(&exchange.headers).ok()??;

@@ -113,7 +113,7 @@ pub(super) async fn authenticate(
     peer: &Arc<Peer>,
     server: &str,
     head: &Parts,
-) -> Result<Caller, Shut> {
+) -> Result<Arc<Caller>, Shut> {
     let not_found = |text| {
         let status = StatusCode::NOT_FOUND;
         Err(Shut::Closed(Closed { status, text }))
@@ -139,21 +139,20 @@ fn caller(
     server: &Arc<Served>,
     peer: &Arc<Peer>,
     head: &Parts,
-) -> Caller {
+) -> Arc<Caller> {
     let agent = head
         .headers
         .get(USER_AGENT)
         .and_then(|agent| agent.to_str().ok())
         .unwrap_or_default();
     let agent = agent.get(..256).unwrap_or(agent);
-    Caller {
+    Arc::new(Caller {
         grant,
         identity,
         server: Arc::clone(server),
         peer: Arc::clone(peer),
-        address_text: Arc::from(peer.address.to_canonical().to_string()),
         agent: Arc::from(agent),
-    }
+    })
 }
 
 /// A token is looked at if there is one, and nothing but it opens a grant then; the certificate counts as far as that grant

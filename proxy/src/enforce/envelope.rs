@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderMap, Method};
 use weir_policy::{Id, Message, Object, Value};
 
@@ -198,14 +197,14 @@ impl<'m> Envelope<'m> {
     /// The message as it goes to the server: the very bytes that were judged.
     pub(super) fn exchange(
         &self,
-        head: &Parts,
+        headers: &Arc<HeaderMap>,
         body: &Bytes,
         caller: &Caller,
         session: &Session,
     ) -> Exchange {
         Exchange {
             method: Method::POST,
-            headers: without_credentials(&head.headers),
+            headers: Arc::clone(headers),
             body: body.clone(),
             request_id: self.id().map(|id| RequestId {
                 raw: Arc::from(id.raw),
@@ -228,15 +227,6 @@ impl<'m> Envelope<'m> {
 /// Who shares state with whom at a server without sessions.
 pub(super) fn caller_key(caller: &Caller, session: &Session) -> Arc<str> {
     Arc::from(format!("{}/{}", caller.grant.name, session.id))
-}
-
-/// The client's headers without those that open something.
-pub(super) fn without_credentials(headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
-    for name in ["authorization", "cookie", "host", "proxy-authorization"] {
-        headers.remove(name);
-    }
-    headers
 }
 
 /// The era that a revision belongs to; without one, the handshake decides, so it is the legacy one.

@@ -17,7 +17,7 @@ use crate::traces::Span;
 /// A call that was recorded and has not ended. Dropped, it ends as cancelled: no row is left open by accident.
 pub(super) struct OpenCall {
     gate: Arc<Gate>,
-    caller: Caller,
+    caller: Arc<Caller>,
     method: Arc<str>,
     seq: i64,
     pub(super) call_id: [u8; 16],
@@ -35,7 +35,7 @@ pub(super) struct OpenCall {
 impl OpenCall {
     pub(super) fn new(
         gate: &Arc<Gate>,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         method: &str,
         seq: i64,
         call_id: [u8; 16],
@@ -43,7 +43,7 @@ impl OpenCall {
     ) -> Self {
         Self {
             gate: Arc::clone(gate),
-            caller: caller.clone(),
+            caller: Arc::clone(caller),
             method: Arc::from(method),
             seq,
             call_id,
@@ -101,16 +101,18 @@ impl OpenCall {
 
     pub(super) fn end(mut self, ending: &Ending, status: Option<StatusCode>, given_back: bool) {
         // The reply does not wait for its outcome to be durable: a crash leaves `unknown` (DESIGN 6.4).
-        drop(self.write(ending, status, given_back));
+        self.write(ending, status, given_back, None);
     }
 
     /// As [`OpenCall::end`], for an answer on its way to the client: false if it is to be withheld, because outcomes are strict and
     /// this one is not in the record.
     pub(super) async fn answered(mut self, ending: &Ending, status: StatusCode) -> bool {
-        let written = self.write(ending, Some(status), false);
         if !self.gate.strict_outcomes {
+            self.write(ending, Some(status), false, None);
             return true;
         }
+        let (queued, written) = oneshot::channel();
+        self.write(ending, Some(status), false, Some(queued));
         let durable = match written.await {
             Ok(commit) => commit.wait().await.map(drop),
             // The task that keeps a long result went with its runtime.
@@ -122,20 +124,20 @@ impl OpenCall {
         durable.is_ok()
     }
 
-    /// Writes down how it ended; what comes back has the commit, once that is queued.
+    /// Writes down how it ended; `queued` gets the commit.
     fn write(
         &mut self,
         ending: &Ending,
         status: Option<StatusCode>,
         given_back: bool,
-    ) -> oneshot::Receiver<Commit> {
-        let (queued, written) = oneshot::channel();
+        queued: Option<oneshot::Sender<Commit>>,
+    ) {
         self.ended = true;
         self.span.ends(ending.outcome);
         let result = ending.result.clone();
         let end = End {
             gate: Arc::clone(&self.gate),
-            caller: self.caller.clone(),
+            caller: Arc::clone(&self.caller),
             seq: self.seq,
             outcome: ending.outcome,
             status,
@@ -154,14 +156,13 @@ impl OpenCall {
         }
         self.gate
             .note_finished(&self.caller, &self.method, ending.outcome, self.began);
-        written
     }
 }
 
 /// How a call ended, on its way into the journal.
 pub(super) struct End {
     pub(super) gate: Arc<Gate>,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     seq: i64,
     outcome: Outcome,
     status: Option<StatusCode>,
@@ -170,8 +171,8 @@ pub(super) struct End {
     given_back: bool,
     commit_us: Option<i32>,
     upstream_us: Option<i64>,
-    /// Who may wait until it is durable.
-    queued: oneshot::Sender<Commit>,
+    /// Who waits until it is durable; mostly nobody.
+    queued: Option<oneshot::Sender<Commit>>,
 }
 
 impl End {
@@ -189,8 +190,11 @@ impl End {
             commit_us: self.commit_us,
             upstream_us: self.upstream_us,
         };
-        // Mostly nobody waits for it.
-        drop(self.queued.send(self.gate.ledger.finish(self.seq, &finish)));
+        let commit = self.gate.ledger.finish(self.seq, &finish);
+        if let Some(queued) = self.queued {
+            self.gate.ledger.hurry();
+            drop(queued.send(commit));
+        }
     }
 }
 
@@ -202,7 +206,7 @@ impl Drop for OpenCall {
                 ..Ending::default()
             };
             // A client that left while its decision was on its way to the disk: nothing was forwarded.
-            drop(self.write(&ending, None, self.forwarded.is_none()));
+            self.write(&ending, None, self.forwarded.is_none(), None);
         }
     }
 }

@@ -53,7 +53,7 @@ impl Matter<'_> {
             grant: Arc::clone(&self.caller.grant.name),
             session: Arc::clone(&self.session.id),
             client: client.join(" "),
-            address: Arc::clone(&self.caller.address_text),
+            address: Arc::clone(&self.caller.peer.address_text),
             tool: self.tool.to_owned(),
             wire_tool: kept.name(self.ask).to_owned(),
             risk: self.risk,

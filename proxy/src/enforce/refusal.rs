@@ -204,7 +204,7 @@ pub(crate) async fn refuse(
         server: Some(&*caller.server.name),
         grant: Some(&*caller.grant.name),
         principal: caller.identity.principal.as_deref(),
-        client_address: Some(&*caller.address_text),
+        client_address: Some(&*caller.peer.address_text),
         request_id: refusal.id(),
         request_bytes: refusal.length(body),
         arguments_digest: (!body.is_empty()).then(|| gate.digest_key.digest(body)),

@@ -8,7 +8,7 @@ use futures_util::stream::BoxStream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weir_recorder::Outcome;
@@ -35,10 +35,10 @@ const EVENTS_WAITING_MAX: usize = 16;
 /// Looks at each message, hides what is hidden.
 pub(super) struct Tap {
     pub(super) gate: Arc<Gate>,
-    pub(super) caller: Caller,
+    pub(super) caller: Arc<Caller>,
     pub(super) session: Session,
     /// What the client said of itself on the way, for messages in its stead.
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Arc<HeaderMap>,
     pub(super) protocol_session: Option<Arc<str>>,
     pub(super) caller_key: Arc<str>,
     id: Option<Arc<str>>,
@@ -53,7 +53,7 @@ pub(super) struct Tap {
 impl Tap {
     pub(super) fn new(
         gate: &Arc<Gate>,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         session: &Session,
         exchange: &Exchange,
         rest: Option<&Rest>,
@@ -66,9 +66,9 @@ impl Tap {
         };
         Self {
             gate: Arc::clone(gate),
-            caller: caller.clone(),
+            caller: Arc::clone(caller),
             session: session.clone(),
-            headers: exchange.headers.clone(),
+            headers: Arc::clone(&exchange.headers),
             protocol_session: exchange.session.clone(),
             caller_key: Arc::clone(&exchange.caller),
             id: match rest {
@@ -88,8 +88,7 @@ impl Tap {
         answer: Answer,
         (open, rest): (Option<OpenCall>, Option<Rest>),
         place: Place,
-        deliver: oneshot::Sender<Delivered>,
-    ) {
+    ) -> Delivered {
         let Answer {
             status,
             headers,
@@ -111,31 +110,35 @@ impl Tap {
                 cause: Cause::BadAnswer,
                 detail,
             };
-            drop(deliver.send(Delivered::Failed(error)));
-            return self.not_resumed(rest).await;
+            self.not_resumed(rest);
+            return Delivered::Failed(error);
         }
         match body {
             AnswerBody::Whole(body) => {
                 let delivered = self.whole(status, headers, &body, open).await;
-                drop(deliver.send(delivered));
-                self.not_resumed(rest).await;
+                self.not_resumed(rest);
+                delivered
             }
             AnswerBody::Events(events) => {
                 let (send, receive) = mpsc::channel(EVENTS_WAITING_MAX);
-                drop(deliver.send(Delivered::Events(status, streaming(headers), receive)));
                 let (resumed, held) =
                     rest.map_or((None, None), |rest| (Some(rest.open), Some(rest.held)));
-                self.events(status, events, (open.or(resumed), held), send)
-                    .await;
+                let carriers = self.gate.carriers.clone();
+                carriers.spawn(async move {
+                    self.events(status, events, (open.or(resumed), held), send)
+                        .await;
+                    drop(place);
+                });
+                Delivered::Events(status, streaming(headers), receive)
             }
         }
-        drop(place);
     }
 
     /// The server did not give the rest: that says nothing of the call, and the client may try again.
-    pub(super) async fn not_resumed(&self, rest: Option<Rest>) {
+    pub(super) fn not_resumed(self, rest: Option<Rest>) {
         if let Some(rest) = rest {
-            self.away(rest, Outcome::Unknown).await;
+            let carriers = self.gate.carriers.clone();
+            carriers.spawn(async move { self.away(rest, Outcome::Unknown).await });
         }
     }
 
@@ -314,7 +317,7 @@ impl Tap {
                 peer,
                 agent,
                 ..
-            } = &self.caller;
+            } = &*self.caller;
             self.gate
                 .sessions
                 .told(&identity.owner, peer.address, agent, event);

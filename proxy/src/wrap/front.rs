@@ -35,7 +35,7 @@ const STREAM_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// The one client and what is known of it.
 pub(super) struct Front {
     gate: Arc<Gate>,
-    caller: Caller,
+    caller: Arc<Caller>,
     out: Output,
     said: Mutex<Said>,
     /// Requests and what else the client may hear of.
@@ -68,7 +68,7 @@ struct Said {
 }
 
 impl Front {
-    pub(super) fn new(gate: &Arc<Gate>, caller: Caller, out: Output) -> Arc<Self> {
+    pub(super) fn new(gate: &Arc<Gate>, caller: Arc<Caller>, out: Output) -> Arc<Self> {
         Arc::new(Self {
             gate: Arc::clone(gate),
             caller,
@@ -144,7 +144,7 @@ impl Front {
         };
         let (turn, is_on_its_way) = Turn::new();
         let arrival = Arrival {
-            caller: self.caller.clone(),
+            caller: Arc::clone(&self.caller),
             head: self.head(Method::POST, &asked),
             body: line,
             received_at: self.gate.ledger.clock().now(),

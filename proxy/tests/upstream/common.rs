@@ -64,7 +64,7 @@ pub(crate) fn bare(method: Method, era: Era, body: &str) -> Exchange {
     );
     Exchange {
         method,
-        headers: HeaderMap::from_iter([accept]),
+        headers: HeaderMap::from_iter([accept]).into(),
         body: Bytes::copy_from_slice(body.as_bytes()),
         request_id: None,
         rpc_method: "".into(),

@@ -281,9 +281,7 @@ async fn a_client_that_takes_no_events_gets_the_answer_alone() {
     let stage = Stage::new().await;
     let (session, _) = stage.session().await;
     let mut exchange = within(&session, call(Era::Legacy, "7", "changes"));
-    exchange
-        .headers
-        .insert("accept", "application/json".parse().unwrap());
+    Arc::make_mut(&mut exchange.headers).insert("accept", "application/json".parse().unwrap());
     assert_eq!(
         stage.whole(exchange).await,
         r#"{"jsonrpc":"2.0","id":7,"result":"changed"}"#

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::oneshot;
+
 use super::{Ack, Entering};
 use crate::entry::FRAME_HEAD;
 
@@ -133,6 +135,11 @@ impl Waiting {
             acks: Vec::with_capacity(entries),
             since: Instant::now(),
         }
+    }
+
+    /// Whether nobody wants to hear of any of these.
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.acks.iter().flatten().all(oneshot::Sender::is_closed)
     }
 
     /// Takes the last entry out, with who waits for it.

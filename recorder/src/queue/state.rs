@@ -64,8 +64,7 @@ pub(crate) struct State {
     pub(super) next_number: u64,
     /// Commit threads that hang in the file of an earlier generation.
     pub(super) stuck: usize,
-    /// The commit thread sleeps until there is something to do.
-    pub(super) idle: bool,
+    pub(super) rest: Rest,
     /// Journal files that wait to be sealed.
     pub(crate) sealing: usize,
     /// Figures for `health`.
@@ -73,6 +72,17 @@ pub(crate) struct State {
     pub(crate) sealed: u64,
     pub(crate) seal_fault: Option<String>,
     pub(crate) syncs: u64,
+}
+
+/// What the commit thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It works, and will look at what waits.
+    Awake,
+    /// It sleeps until there is something to do.
+    Asleep,
+    /// It sleeps for a moment over entries that nobody waits for.
+    Lingering,
 }
 
 /// Whether entries can be made durable.
@@ -193,7 +203,7 @@ impl State {
             journal,
             next_number: number + 1,
             stuck: 0,
-            idle: false,
+            rest: Rest::Awake,
             sealing: 0,
             unsealed: 0,
             sealed: 0,
@@ -385,6 +395,13 @@ impl State {
             .map(|since| since + sync_pause(durability))
     }
 
+    /// Until when what waits may go on waiting, since nobody waits for it: the next decision takes it along. None where there is
+    /// nothing, or somebody does.
+    pub(super) fn lingers_until(&self) -> Option<Instant> {
+        let next = self.waiting.front()?;
+        next.nobody_waits().then(|| next.since + LINGER)
+    }
+
     /// The next batch to be written.
     pub(super) fn take_batch(&mut self) -> Option<Work> {
         let next = self.waiting.pop_front()?;
@@ -486,6 +503,9 @@ impl State {
 
 /// Journal files that may wait to be sealed before the one in use is kept beyond its rows and age.
 const SEALING_MAX: usize = 2;
+
+/// How long an entry that nobody waits for, such as the end of a call, may wait for one that somebody does, and for its sync.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// How long an entry may be written and not synced.
 pub(super) fn sync_pause(durability: Durability) -> Duration {

@@ -157,7 +157,7 @@ impl Visit<'_> {
         };
         let exchange = Exchange {
             method: Method::POST,
-            headers,
+            headers: Arc::new(headers),
             body: body.into(),
             request_id,
             rpc_method: method.into(),

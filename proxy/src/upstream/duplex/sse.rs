@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::desk::Lost;
 use super::peer::{Outgoing, Peer};
 use crate::sse::Event;
-use crate::upstream::http::{HttpClient, chain, classify, events, is_event_stream, usable, whole};
+use crate::upstream::http::{Pool, events, is_event_stream, usable, whole};
 use crate::upstream::{Cause, ForwardError, StreamFault, UpstreamLimits};
 
 /// How long a server may take to open its stream, once connected, and to name its address.
@@ -32,7 +32,7 @@ const ENDPOINT_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Place {
     pub(super) url: Uri,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) client: HttpClient,
+    pub(super) pool: Pool,
     pub(super) limits: UpstreamLimits,
 }
 
@@ -81,9 +81,10 @@ async fn converse(place: &Place, peer: &Peer, queue: mpsc::Receiver<Outgoing>) -
 
 async fn open(place: &Place) -> Result<Events, Lost> {
     let request = request(place, Method::GET, &place.url, Bytes::new())?;
-    let response = place.client.request(request).await.map_err(|fault| {
+    let response = place.pool.send(request).await.map_err(|fault| {
         // The request for a stream carries no message.
-        Lost::never(classify(&fault).cause, chain(&fault))
+        let fault = ForwardError::from(fault);
+        Lost::never(fault.cause, fault.detail)
     })?;
     let unusable = |detail: String| Lost::never(Cause::BadAnswer, detail);
     let (parts, body) = usable(response)
@@ -167,8 +168,8 @@ async fn deliver(place: &Place, endpoint: &Uri, message: Bytes) -> Result<Status
         detail: error.detail,
     };
     let sending = async {
-        let response = place.client.request(request).await;
-        let response = usable(response.map_err(|fault| lost(classify(&fault)))?).map_err(lost)?;
+        let response = place.pool.send(request).await;
+        let response = usable(response.map_err(|fault| lost(fault.into()))?).map_err(lost)?;
         let status = response.status();
         // Read, so that the connection can be used again; it says nothing.
         whole(response.into_body(), &place.limits)

@@ -61,7 +61,7 @@ impl Way {
                 }))
             }
             Transport::Sse { url, ca } => Ok(Self::Stream(Place {
-                client: http::client(
+                pool: http::pool(
                     url,
                     ca.as_deref(),
                     Versions::One,

@@ -21,7 +21,7 @@ use tower_service::Service;
 
 use crate::upstream::Versions;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A connection on which nothing comes is asked after so long whether its other end still is, and then again.
 const ALIVE: Duration = Duration::from_mins(1);
