@@ -94,8 +94,12 @@ async fn connection(
         .with_time(ALIVE)
         .with_interval(ALIVE_AGAIN);
     drop(SockRef::from(&stream).set_tcp_keepalive(&alive));
-    let handshake =
-        tokio::time::timeout(gate.limits.handshake_timeout, tls.acceptor().accept(stream)).await;
+    // What lasts as long as the connection has no room in it for what is over sooner: a handshake, and requests.
+    let handshake = Box::pin(tokio::time::timeout(
+        gate.limits.handshake_timeout,
+        tls.acceptor().accept(stream),
+    ));
+    let handshake = handshake.await;
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -115,15 +119,16 @@ async fn connection(
     let told = Arc::clone(&gate);
     let service = service_fn(move |request| {
         let (gate, end) = (Arc::clone(&gate), Arc::clone(&end));
-        async move { Ok::<_, Infallible>(enforce(&gate, &end, request).await) }
+        Box::pin(async move { Ok::<_, Infallible>(enforce(&gate, &end, request).await) })
     });
-    let ended = watcher
-        .watch(
+    let serving = Box::pin(
+        watcher.watch(
             protocol
                 .serve_connection(TokioIo::new(stream), service)
                 .into_owned(),
-        )
-        .await;
+        ),
+    );
+    let ended = serving.await;
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended early");
         if error

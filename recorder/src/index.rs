@@ -3,6 +3,7 @@
 //! Files may repeat each other. What was open when a file was sealed is carried into a later file, and what was waiting
 //! when a file had to be given up is written again. An entry is named by its `seq`, so a repeated one is the same one.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,88 +11,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use crate::call::Standing;
-use crate::entry::{Entry, EntryRead, Frames, Head, Header, Kind, Opening, open_file, read_entry};
-use crate::layout::{Layout, journal_name};
+use crate::entry::{Entry, EntryRead, Head, Kind, read_entry};
 use crate::rows::{self, Answered, CallsBuilder, End, EventsBuilder};
-use crate::{Event, EventKind, RecordError, Storage, Verdict};
+use crate::{Event, EventKind, RecordError, Verdict};
 
-/// One journal file, read whole.
-#[derive(Debug)]
-pub(crate) struct JournalBytes {
-    pub(crate) path: PathBuf,
-    pub(crate) number: u64,
-    pub(crate) bytes: Vec<u8>,
-}
+mod bytes;
 
-impl JournalBytes {
-    /// Reads one file.
-    pub(crate) fn read(
-        storage: &dyn Storage,
-        path: PathBuf,
-        number: u64,
-    ) -> Result<Self, RecordError> {
-        let bytes = storage
-            .read(&path)
-            .map_err(RecordError::io("read", &path))?;
-        Ok(Self {
-            path,
-            number,
-            bytes,
-        })
-    }
-
-    /// Reads one file into a buffer that served another before, whose pages the system need not find and clear again.
-    pub(crate) fn read_into(
-        storage: &dyn Storage,
-        path: PathBuf,
-        number: u64,
-        mut bytes: Vec<u8>,
-    ) -> Result<Self, RecordError> {
-        storage
-            .read_into(&path, &mut bytes)
-            .map_err(RecordError::io("read", &path))?;
-        Ok(Self {
-            path,
-            number,
-            bytes,
-        })
-    }
-
-    /// Reads every journal file of a record, with the node that wrote it, sorted by node and number.
-    pub(crate) fn read_all(
-        storage: &dyn Storage,
-        layout: &Layout,
-    ) -> Result<Vec<(String, Self)>, RecordError> {
-        let folder = layout.journals();
-        let names = storage
-            .list(&folder)
-            .map_err(RecordError::io("list", &folder))?;
-        let mut files = Vec::new();
-        for name in names {
-            if let Some((node, number)) = journal_name(&name) {
-                files.push((
-                    node.to_owned(),
-                    Self::read(storage, folder.join(&name), number)?,
-                ));
-            }
-        }
-        files.sort_by(|a, b| (&a.0, a.1.number).cmp(&(&b.0, b.1.number)));
-        Ok(files)
-    }
-
-    /// The file's header and frames; none if nothing was ever made durable in it.
-    pub(crate) fn open(&self) -> Result<Option<(Header, Frames<'_>)>, RecordError> {
-        match open_file(&self.bytes) {
-            Opening::Journal(header, frames) => Ok(Some((header, frames))),
-            Opening::Blank => Ok(None),
-            Opening::Later(version) => Err(RecordError::Version {
-                path: self.path.clone(),
-                found: version.to_string(),
-                known: crate::entry::JOURNAL_VERSION.to_string(),
-            }),
-        }
-    }
-}
+pub(crate) use bytes::JournalBytes;
 
 /// The entries of journal files of one node.
 #[derive(Debug, Default)]
@@ -101,8 +27,10 @@ pub(crate) struct Index<'a> {
     finished: Vec<(i64, Found<'a>)>,
     /// By the call's place.
     answered: Vec<(i64, Found<'a>)>,
-    voided: HashMap<i64, i64>,
+    voided: Cow<'a, HashMap<i64, i64>>,
     events: Vec<Found<'a>>,
+    /// The least place at which one of these files was begun: calls before it were carried there.
+    begins: Option<i64>,
     /// The greatest place in the log that these files speak of.
     pub(crate) last_seq: Option<i64>,
     /// The latest time that these files speak of.
@@ -111,6 +39,17 @@ pub(crate) struct Index<'a> {
     pub(crate) entries: usize,
     /// A file ended within an entry.
     pub(crate) torn: bool,
+}
+
+/// An entry that goes on from one file to a later one.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// The place of its call.
+    pub(crate) call_seq: i64,
+    pub(crate) seq: i64,
+    pub(crate) payload: Vec<u8>,
+    /// The file that it is from.
+    pub(crate) path: PathBuf,
 }
 
 /// One entry, not decoded.
@@ -131,6 +70,15 @@ impl<'a> Found<'a> {
         RecordError::Damaged {
             path: self.path.to_owned(),
             what: format!("the entry {} cannot be read", self.seq),
+        }
+    }
+
+    fn carried(&self, call_seq: i64) -> Carried {
+        Carried {
+            call_seq,
+            seq: self.seq,
+            payload: self.payload.to_vec(),
+            path: self.path.to_owned(),
         }
     }
 
@@ -169,49 +117,77 @@ impl<'a> Index<'a> {
     ) -> Result<Self, RecordError> {
         let mut index = Self::default();
         for (file, durable_to) in files {
-            let Some((header, mut frames)) = file.open()? else {
-                continue;
-            };
-            if header.next_seq > 0 {
-                index.saw(header.next_seq - 1, header.last_at);
-            }
-            for payload in frames.by_ref() {
-                index.add(file, payload, durable_to)?;
-            }
-            index.torn |= frames.is_torn();
+            index.read(file, durable_to)?;
         }
-        index.decided.sort_by_key(|found| found.seq);
-        index.decided.dedup_by_key(|found| found.seq);
-        index.finished.sort_by_key(|(call_seq, _)| *call_seq);
-        index.finished.dedup_by_key(|(call_seq, _)| *call_seq);
-        index.answered.sort_by_key(|(call_seq, _)| *call_seq);
-        index.answered.dedup_by_key(|(call_seq, _)| *call_seq);
-        index.events.sort_by_key(|found| found.seq);
-        index.events.dedup_by_key(|found| found.seq);
+        index.sort();
         Ok(index)
     }
 
+    /// Reads the entries of one file beside what was carried on from those before it; `voided` is what any of them declares void.
+    pub(crate) fn beside(
+        carried: &'a [Carried],
+        voided: &'a HashMap<i64, i64>,
+        (file, durable_to): (&'a JournalBytes, Option<i64>),
+    ) -> Result<Self, RecordError> {
+        let mut index = Self {
+            voided: Cow::Borrowed(voided),
+            ..Self::default()
+        };
+        for Carried { payload, path, .. } in carried {
+            index.add(path, payload, None)?;
+        }
+        index.read(file, durable_to)?;
+        index.sort();
+        Ok(index)
+    }
+
+    fn read(&mut self, file: &'a JournalBytes, durable_to: Option<i64>) -> Result<(), RecordError> {
+        let Some((header, mut frames)) = file.open()? else {
+            return Ok(());
+        };
+        if header.next_seq > 0 {
+            self.saw(header.next_seq - 1, header.last_at);
+        }
+        self.begins = Some(header.next_seq).min(self.begins.or(Some(header.next_seq)));
+        for payload in frames.by_ref() {
+            self.entries += usize::from(self.add(&file.path, payload, durable_to)?);
+        }
+        self.torn |= frames.is_torn();
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        self.decided.sort_by_key(|found| found.seq);
+        self.decided.dedup_by_key(|found| found.seq);
+        self.finished.sort_by_key(|(call_seq, _)| *call_seq);
+        self.finished.dedup_by_key(|(call_seq, _)| *call_seq);
+        self.answered.sort_by_key(|(call_seq, _)| *call_seq);
+        self.answered.dedup_by_key(|(call_seq, _)| *call_seq);
+        self.events.sort_by_key(|found| found.seq);
+        self.events.dedup_by_key(|found| found.seq);
+    }
+
+    /// Whether the entry is within the bound.
     fn add(
         &mut self,
-        file: &'a JournalBytes,
+        path: &'a Path,
         payload: &'a [u8],
         durable_to: Option<i64>,
-    ) -> Result<(), RecordError> {
+    ) -> Result<bool, RecordError> {
         let unreadable = || RecordError::Damaged {
-            path: file.path.clone(),
+            path: path.to_owned(),
             what: "an entry of unknown kind".into(),
         };
         let head = Head::of(payload).ok_or_else(unreadable)?;
         if durable_to.is_some_and(|last| head.seq > last) {
-            return Ok(());
+            return Ok(false);
         }
         self.saw(head.seq, head.at);
-        self.entries += 1;
         let found = Found {
             seq: head.seq,
             at: head.at,
             payload,
-            path: &file.path,
+            path,
         };
         match head.kind {
             Kind::Decided => self.decided.push(found),
@@ -221,11 +197,15 @@ impl<'a> Index<'a> {
             Kind::Void => {
                 self.events.push(found);
                 if let Entry::Void { seqs, at, .. } = found.read()? {
-                    self.voided.extend(seqs.into_iter().map(|seq| (seq, at)));
+                    for seq in seqs {
+                        if !self.voided.contains_key(&seq) {
+                            self.voided.to_mut().insert(seq, at);
+                        }
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn saw(&mut self, seq: i64, at: i64) {
@@ -233,9 +213,14 @@ impl<'a> Index<'a> {
         self.last_at = self.last_at.max(Some(at));
     }
 
-    /// Least and greatest `seq` of the calls.
-    pub(crate) fn calls_range(&self) -> Option<(i64, i64)> {
-        Some((self.decided.first()?.seq, self.decided.last()?.seq))
+    /// Where the one file goes on that was read; none if nothing was ever made durable in it.
+    pub(crate) fn begins(&self) -> Option<i64> {
+        self.begins
+    }
+
+    /// The `seq` of each call, sorted.
+    pub(crate) fn call_seqs(&self) -> Vec<i64> {
+        self.decided.iter().map(|found| found.seq).collect()
     }
 
     /// Earliest time of a call.
@@ -243,9 +228,9 @@ impl<'a> Index<'a> {
         self.decided.iter().map(|found| found.at).min()
     }
 
-    /// Least and greatest `seq` of the events.
-    pub(crate) fn events_range(&self) -> Option<(i64, i64)> {
-        Some((self.events.first()?.seq, self.events.last()?.seq))
+    /// The `seq` of each event, sorted.
+    pub(crate) fn event_seqs(&self) -> Vec<i64> {
+        self.events.iter().map(|found| found.seq).collect()
     }
 
     /// Earliest time of an event.
@@ -268,10 +253,12 @@ impl<'a> Index<'a> {
             if !sealed.is_empty() && sealed.contains(&found.seq) {
                 continue;
             }
-            let end = match (self.voided_at(found.seq), ends.peek()) {
+            let finish = ends.peek().filter(|(of, _)| *of == found.seq);
+            let finish = finish.map(|(_, finish)| *finish);
+            let end = match (self.voided_at(found.seq), &finish) {
                 (Some(at), _) => End::Voided { at },
-                (None, Some((of, end))) if *of == found.seq => end.end()?,
-                (None, _) => End::Open,
+                (None, Some(finish)) => finish.end()?,
+                (None, None) => End::Open,
             };
             let answer = match answers.peek() {
                 Some((of, answer)) if *of == found.seq && found.standing()? == Standing::Held => {
@@ -282,7 +269,9 @@ impl<'a> Index<'a> {
             visit(CallFound {
                 found: *found,
                 answer,
+                finish,
                 end,
+                is_carried: self.begins.is_none_or(|begins| found.seq < begins),
             })?;
         }
         Ok(())
@@ -292,7 +281,7 @@ impl<'a> Index<'a> {
         self.voided.get(&seq).copied()
     }
 
-    /// What the decision on this call left open; none if there is no such call, or it is void.
+    /// What the decision on this call left open; none if it is in another file, or void.
     fn standing(&self, seq: i64) -> Result<Option<Standing>, RecordError> {
         let call = self.decided.binary_search_by_key(&seq, |call| call.seq);
         let call = call.ok().and_then(|at| self.decided.get(at));
@@ -300,22 +289,23 @@ impl<'a> Index<'a> {
         call.map(Found::standing).transpose()
     }
 
-    /// Whether the end of this call is one that its row tells: one that may not pass has none of its own.
+    /// Whether the end of this call is one that its row tells: one that may not pass has none of its own. Of what is in another file
+    /// the log took no end that it could not have.
     fn ends(&self, seq: i64) -> Result<bool, RecordError> {
         Ok(match self.standing(seq)? {
-            Some(Standing::Admitted) => true,
+            Some(Standing::Admitted) | None => true,
             Some(Standing::Held) => {
                 let answer = self.answered.binary_search_by_key(&seq, |(of, _)| *of);
                 let answer = answer.ok().and_then(|at| self.answered.get(at));
                 let answer = answer.map(|(_, found)| found.answer()).transpose()?;
-                answer.flatten().is_some_and(|answered| admits(&answered))
+                answer.flatten().is_none_or(|answered| admits(&answered))
             }
-            Some(Standing::Refused) | None => false,
+            Some(Standing::Refused) => false,
         })
     }
 
     /// Visits every entry from this place on, in no order; the flag is false for the end of a call, or the answer about it, that no
-    /// row will have: of one that is void, was denied, or ended before.
+    /// row will have: of one that was denied. (Of those that are void, [`Index::voided`] tells.)
     pub(crate) fn each_entry(
         &self,
         from: i64,
@@ -329,8 +319,11 @@ impl<'a> Index<'a> {
             visit(found.payload, self.ends(*call_seq)?)?;
         }
         for (call_seq, found) in self.answered.iter().filter(|(_, found)| found.seq >= from) {
-            let is_held = self.standing(*call_seq)? == Some(Standing::Held);
-            visit(found.payload, is_held)?;
+            let standing = self.standing(*call_seq)?;
+            visit(
+                found.payload,
+                standing.is_none_or(|it| it == Standing::Held),
+            )?;
         }
         Ok(())
     }
@@ -340,8 +333,8 @@ impl<'a> Index<'a> {
         &self.voided
     }
 
-    /// Ends of calls, and answers about calls, that these files do not hold, with the call's place.
-    pub(crate) fn strays(&self) -> impl Iterator<Item = (i64, &'a [u8])> + '_ {
+    /// Ends of calls, and answers about calls, that are not here.
+    pub(crate) fn strays(&self) -> impl Iterator<Item = Carried> + '_ {
         let held = |seq: &i64| {
             self.decided
                 .binary_search_by_key(seq, |found| found.seq)
@@ -351,7 +344,7 @@ impl<'a> Index<'a> {
             .iter()
             .chain(&self.answered)
             .filter(move |(call_seq, _)| !held(call_seq))
-            .map(|(call_seq, f)| (*call_seq, f.payload))
+            .map(|(call_seq, found)| found.carried(*call_seq))
     }
 
     /// Calls not in `sealed`, as columns.
@@ -405,7 +398,10 @@ impl<'a> Index<'a> {
 pub(crate) struct CallFound<'a> {
     found: Found<'a>,
     answer: Option<Found<'a>>,
+    finish: Option<Found<'a>>,
     pub(crate) end: End<'a>,
+    /// It was decided before the file was begun.
+    is_carried: bool,
 }
 
 impl<'a> CallFound<'a> {
@@ -414,22 +410,27 @@ impl<'a> CallFound<'a> {
         (self.found.seq, self.found.at)
     }
 
-    /// The bytes of its entries, to be carried into another file.
-    pub(crate) fn payloads(&self) -> impl Iterator<Item = (i64, &'a [u8])> {
-        [Some(self.found), self.answer]
+    /// Its entries, to be carried into another file.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = Carried> {
+        let seq = self.found.seq;
+        [Some(self.found), self.answer, self.finish]
             .into_iter()
             .flatten()
-            .map(|found| (found.seq, found.payload))
+            .map(move |found| found.carried(seq))
     }
 
     /// Admitted and not ended, or held and not answered: something may still become of it.
     pub(crate) fn is_open(&self) -> Result<Option<Openness>, RecordError> {
-        if self.end != End::Open {
-            return Ok(None);
-        }
+        let has_ended = match self.end {
+            End::Open => false,
+            // What is carried comes into several files: the end of a held call may be here, and its answer not yet.
+            End::Finished { .. } if self.is_carried && self.answer.is_none() => true,
+            End::Finished { .. } | End::Voided { .. } | End::Unknown => return Ok(None),
+        };
         Ok(match (self.found.standing()?, self.answered()?) {
-            (Standing::Admitted, _) => Some(Openness::Outcome),
             (Standing::Held, None) => Some(Openness::Answer),
+            _ if has_ended => None,
+            (Standing::Admitted, _) => Some(Openness::Outcome),
             (Standing::Held, Some(answered)) if admits(&answered) => Some(Openness::Outcome),
             (Standing::Held, Some(_)) | (Standing::Refused, _) => None,
         })

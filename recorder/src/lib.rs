@@ -28,6 +28,7 @@
 //! This crate never evaluates a policy, never opens a socket, never reads the wall clock, and never says that an entry is
 //! durable before the disk did.
 
+mod backlog;
 mod budget;
 mod call;
 mod changes;

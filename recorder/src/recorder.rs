@@ -16,6 +16,7 @@ use crate::layout::Layout;
 use crate::pulse;
 use crate::queue::{self, Mode, Queue};
 use crate::recovery::{self, Recovery};
+use crate::seal::Sealing;
 use crate::sealer::Sealer;
 use crate::spare::Spare;
 use crate::storage::Metered;
@@ -127,10 +128,14 @@ impl Recorder {
         let node: Arc<str> = identity.node.into();
         let evidence = Arc::new(Evidence::open(&storage, &layout, &node, &options)?);
         let budget = Arc::new(Budget::open(&metered, &layout, &options)?);
-        let recover = || {
-            let ahead = options.journal_ahead_bytes;
-            recovery::recover(&*storage, &layout, &node, ahead, &evidence, &options.keys)
+        let sealing = Sealing {
+            storage: &*storage,
+            layout: &layout,
+            node: &node,
+            evidence: &evidence,
+            keys: &options.keys,
         };
+        let recover = || recovery::recover(sealing, options.journal_ahead_bytes);
         let recovered = match recover() {
             // What a process that was killed had in reserve is enough to begin with.
             Err(error) if error.of_io().is_some_and(|it| budget.gives_way(it)) => recover(),

@@ -1,20 +1,24 @@
 //! Opening a record: whatever the last process left in the journal becomes segments, and the log goes on behind it.
-
-use std::collections::HashSet;
-use std::sync::Arc;
+//!
+//! The files are read twice, one at a time: first to know what they hold together, since a later one may declare void what an
+//! earlier one holds, and nothing may be signed before it is known whether entries are gone; then to seal them.
 
 use crate::RecordError;
-use crate::RecordKeys;
 use crate::Segment;
 use crate::Storage;
-use crate::entry::{Head, Header, file_head};
+use crate::backlog::Backlog;
+use crate::entry::{Header, file_head};
 use crate::evidence::{Evidence, Hasher};
 use crate::index::{Index, JournalBytes};
 use crate::journal::JournalFile;
 use crate::keeper::aside;
 use crate::layout::{Layout, Table};
-use crate::seal::seal;
+use crate::seal::{Done, Sealing};
 use crate::segments;
+
+mod survey;
+
+use survey::Survey;
 
 /// What recovery came to.
 #[derive(Debug)]
@@ -29,33 +33,28 @@ pub(crate) struct Recovery {
     pub(crate) torn: bool,
 }
 
-/// Seals every journal file of this node, begins a new one, and removes the old ones: in this order, so that stopping at any
-/// point loses nothing, and the next recovery finds the rows that are sealed already.
-pub(crate) fn recover(
-    storage: &dyn Storage,
-    layout: &Layout,
-    node: &Arc<str>,
-    ahead: u64,
-    evidence: &Evidence,
-    keys: &RecordKeys,
-) -> Result<Recovery, RecordError> {
+/// Seals every journal file of this node, begins a new one, and removes the last of the old ones: in this order, so that stopping at
+/// any point loses nothing, and the next recovery finds the rows that are sealed already.
+pub(crate) fn recover(sealing: Sealing<'_>, ahead: u64) -> Result<Recovery, RecordError> {
+    let Sealing {
+        storage,
+        layout,
+        node,
+        evidence,
+        ..
+    } = sealing;
     aside::clear(storage, layout)?;
     segments::remove_leftovers(storage, layout, Table::Calls)?;
     segments::remove_leftovers(storage, layout, Table::Events)?;
-    let files = JournalBytes::read_all(storage, layout)?;
-    let ours: Vec<_> = files
-        .into_iter()
-        .filter(|(of, _)| **of == **node)
-        .map(|(_, file)| file)
-        .collect();
-    let index = Index::of(ours.iter().map(|file| (file, None)))?;
+    let (size, _) = evidence.reached();
+    let mut survey = Survey::of(storage, layout, node, size)?;
     let sealed = sealed_by(storage, layout, node)?;
-    let last = match index.last_seq.zip(index.last_at) {
+    let last = match survey.last {
         Some(last) => Some(last),
         None => sealed_to(storage, &sealed)?,
     };
     check_covered(evidence, sealed.iter().map(|s| (s, s.last_seq)))?;
-    if let Some(gap) = first_gap(evidence, &index, last)? {
+    if let Some(gap) = survey.first_gap(size, next_place(last)) {
         if gap == 0 {
             return Err(RecordError::Evidence(format!(
                 "`{}` goes on from entries that are gone, and no checkpoint vouches for any: bring its folder `checkpoints` \
@@ -69,11 +68,12 @@ pub(crate) fn recover(
             check_covered(evidence, reached.map(|(seq, _)| (segment, seq)))?;
         }
     }
-    let last = grow(evidence, &index, last)?;
-    let done = seal(storage, layout, node, &index, true, evidence, keys)?;
+    let voided = std::mem::take(&mut survey.voided);
+    let mut backlog = Backlog::new(sealing, voided);
+    let done = seal(storage, evidence, &survey, &mut backlog)?;
+    let last = vouched(evidence, last);
 
-    let number = ours.iter().map(|file| file.number + 1).max().unwrap_or(1);
-    let journals = layout.journals();
+    let number = survey.next_number();
     let mut journal = JournalFile::prepare(storage, layout, node, number, (ahead, ahead))
         .map_err(RecordError::io("create", layout.journal(node, number)))?;
     let header = Header {
@@ -91,18 +91,11 @@ pub(crate) fn recover(
         .append(&head)
         .and_then(|()| journal.sync())
         .map_err(RecordError::io("write", layout.journal(node, number)))?;
-    for file in &ours {
-        storage
-            .remove(&file.path)
-            .map_err(RecordError::io("remove", &file.path))?;
-    }
-    storage
-        .sync_folder(&journals)
-        .map_err(RecordError::io("sync", &journals))?;
-    if done.unknown > 0 || index.torn {
+    backlog.finish()?;
+    if done.unknown > 0 || survey.torn {
         tracing::warn!(
             unknown = done.unknown,
-            torn = index.torn,
+            torn = survey.torn,
             "the record was not closed in good order; it is recovered"
         );
     }
@@ -110,8 +103,30 @@ pub(crate) fn recover(
         journal,
         last,
         unfinished: done.unknown,
-        torn: index.torn,
+        torn: survey.torn,
     })
+}
+
+/// Seals the files, each once its entries are leaves.
+fn seal(
+    storage: &dyn Storage,
+    evidence: &Evidence,
+    survey: &Survey,
+    backlog: &mut Backlog<'_>,
+) -> Result<Done, RecordError> {
+    let mut buffer = Vec::new();
+    let mut done = Done::default();
+    for (at, file) in survey.files.iter().enumerate() {
+        let read = JournalBytes::read_into(storage, file.path.clone(), file.number, buffer)?;
+        let first = |index: &Index<'_>| grow(evidence, index);
+        if at + 1 == survey.files.len() {
+            (done, _) = backlog.seal_last(&read, None, first)?;
+        } else {
+            backlog.seal(&read, None, first)?;
+        }
+        buffer = read.bytes;
+    }
+    Ok(done)
 }
 
 /// The segments of this node.
@@ -145,30 +160,10 @@ fn check_covered<'s>(
     }
 }
 
-/// The first place behind the last checkpoint that no entry of the journal has, if there are later ones.
-fn first_gap(
-    evidence: &Evidence,
-    index: &Index<'_>,
-    last: Option<(i64, i64)>,
-) -> Result<Option<i64>, RecordError> {
+/// Makes leaves of what a file holds behind the last checkpoint. What is missing before its last entry is in no later one: it stays
+/// missed.
+fn grow(evidence: &Evidence, index: &Index<'_>) -> Result<(), RecordError> {
     let (size, _) = evidence.reached();
-    let mut there = HashSet::new();
-    index.each_entry(size, |payload, _| {
-        there.extend(Head::of(payload).map(|head| head.seq));
-        Ok(())
-    })?;
-    let next = last.map_or(0, |(seq, _)| seq + 1);
-    Ok((size..next).find(|seq| !there.contains(seq)))
-}
-
-/// Makes leaves of what the journal holds behind the last checkpoint. If a checkpoint vouches for more than there is, the log
-/// goes on behind what it vouches for: what is missing stays missed.
-fn grow(
-    evidence: &Evidence,
-    index: &Index<'_>,
-    last: Option<(i64, i64)>,
-) -> Result<Option<(i64, i64)>, RecordError> {
-    let (size, at) = evidence.reached();
     let mut hasher = Hasher::default();
     let mut leaves = Vec::new();
     index.each_entry(size, |payload, ends| {
@@ -177,17 +172,27 @@ fn grow(
     })?;
     leaves.sort_by_key(|leaf| leaf.seq);
     evidence.append(leaves, hasher.take_policies());
-    let next = last.map_or(0, |(seq, _)| seq + 1);
+    evidence.fill_to(next_place(index.last_seq.zip(index.last_at)));
+    Ok(())
+}
+
+/// Where the log goes on: if a checkpoint vouches for more than there is, behind what it vouches for.
+fn vouched(evidence: &Evidence, last: Option<(i64, i64)>) -> Option<(i64, i64)> {
+    let (size, at) = evidence.reached();
+    let next = next_place(last);
     if size > next {
         tracing::error!(
             vouched = size,
             there = next,
             "entries that a checkpoint vouches for are gone"
         );
-        return Ok(Some((size - 1, at.unwrap_or(i64::MIN))));
+        return Some((size - 1, at.unwrap_or(i64::MIN)));
     }
-    evidence.fill_to(next);
-    Ok(last.map(|(seq, last_at)| (seq, Some(last_at).max(at).unwrap_or(last_at))))
+    last.map(|(seq, last_at)| (seq, Some(last_at).max(at).unwrap_or(last_at)))
+}
+
+fn next_place(last: Option<(i64, i64)>) -> i64 {
+    last.map_or(0, |(seq, _)| seq + 1)
 }
 
 /// How far the log had come, from the segments alone: only needed where somebody removed the journal.

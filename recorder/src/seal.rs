@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 
 use crate::evidence::Evidence;
 use crate::evidence::checkpoint::SealedFile;
-use crate::index::{Index, Openness};
+use crate::index::{Carried, Index, Openness};
 use crate::layout::{DAY, Layout, Table, date};
 use crate::rows::{CallsBuilder, End, EventsBuilder};
 use crate::segments::{self, Begun, SegmentWriter, Staged};
@@ -20,95 +20,98 @@ pub(crate) struct Done {
     pub(crate) segments: u64,
     /// Calls written.
     pub(crate) sealed: Vec<i64>,
-    /// Calls left open: the place of the call, and of each entry to carry on with its bytes.
-    pub(crate) open: Vec<(i64, i64, Vec<u8>)>,
+    /// What calls left open are made of, to be carried on.
+    pub(crate) open: Vec<Carried>,
     /// Calls written as `unknown`.
     pub(crate) unknown: u64,
 }
 
-/// Writes what these journal files hold and no segment does. Calls that may still end are left out, unless this is the
-/// `last` time that anybody could write their end: then they are `unknown`.
-pub(crate) fn seal(
-    storage: &dyn Storage,
-    layout: &Layout,
-    node: &Arc<str>,
-    index: &Index<'_>,
-    last: bool,
-    evidence: &Evidence,
-    keys: &RecordKeys,
-) -> Result<Done, RecordError> {
-    // The files that are looked through stay where they are, and a day folder is the one that others read.
-    let _naming = evidence.naming();
-    let mut done = Done::default();
-    let target = Target {
-        storage,
-        layout,
-        node,
-        reached: (index.last_seq.unwrap_or(-1), index.last_at.unwrap_or(0)),
-        keys,
-    };
+/// Where segments go, and who signs them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealing<'s> {
+    pub(crate) storage: &'s dyn Storage,
+    pub(crate) layout: &'s Layout,
+    pub(crate) node: &'s Arc<str>,
+    pub(crate) evidence: &'s Evidence,
+    pub(crate) keys: &'s RecordKeys,
+}
 
-    let sealed = target.sealed(Table::Calls, index.calls_range(), index.first_decided_at())?;
-    let mut rows = Days::new(&target, Table::Calls, CallsBuilder::new(node));
-    index.each_call(&sealed, |mut call| {
-        let (seq, at) = call.place();
-        if let Some(openness) = call.is_open()? {
-            if !last {
-                let entries = call.payloads().map(|(at, bytes)| (seq, at, bytes.to_vec()));
-                done.open.extend(entries);
-                return Ok(());
+impl Sealing<'_> {
+    /// Writes what these journal files hold and no segment does. Calls that may still end are left out, unless this is the
+    /// `last` time that anybody could write their end: then they are `unknown`.
+    pub(crate) fn seal(&self, index: &Index<'_>, last: bool) -> Result<Done, RecordError> {
+        // The files that are looked through stay where they are, and a day folder is the one that others read.
+        let _naming = self.evidence.naming();
+        let mut done = Done::default();
+        let target = Target {
+            of: self,
+            reached: (index.last_seq.unwrap_or(-1), index.last_at.unwrap_or(0)),
+        };
+
+        let sealed = target.sealed(Table::Calls, &index.call_seqs(), index.first_decided_at())?;
+        let mut rows = Days::new(&target, Table::Calls, CallsBuilder::new(self.node));
+        index.each_call(&sealed, |mut call| {
+            let (seq, at) = call.place();
+            if let Some(openness) = call.is_open()? {
+                if !last {
+                    done.open.extend(call.carried());
+                    return Ok(());
+                }
+                call.end = End::Unknown;
+                done.unknown += u64::from(openness == Openness::Outcome);
             }
-            call.end = End::Unknown;
-            done.unknown += u64::from(openness == Openness::Outcome);
-        }
-        done.sealed.push(seq);
-        call.add_to(rows.of(seq, at)?)
-    })?;
-    let mut staged = rows.finish()?;
+            done.sealed.push(seq);
+            call.add_to(rows.of(seq, at)?)
+        })?;
+        let mut staged = rows.finish()?;
 
-    let sealed = target.sealed(Table::Events, index.events_range(), index.first_event_at())?;
-    let mut rows = Days::new(&target, Table::Events, EventsBuilder::new(node));
-    index.each_event(&sealed, |seq, at, event| {
-        Ok(rows.of(seq, at)?.push(seq, at, event)?)
-    })?;
-    staged.extend(rows.finish()?);
-    // What the files hold is signed before anybody sees them.
-    evidence.wait_for(index.last_seq)?;
-    evidence.checkpoint(staged.iter().map(|file| SealedFile {
-        digest: file.digest,
-        path: file.name.clone(),
-    }))?;
-    for file in &staged {
-        file.publish(storage)?;
+        let sealed = target.sealed(Table::Events, &index.event_seqs(), index.first_event_at())?;
+        let mut rows = Days::new(&target, Table::Events, EventsBuilder::new(self.node));
+        index.each_event(&sealed, |seq, at, event| {
+            Ok(rows.of(seq, at)?.push(seq, at, event)?)
+        })?;
+        staged.extend(rows.finish()?);
+        // What the files hold is signed before anybody sees them.
+        self.evidence.wait_for(index.last_seq)?;
+        self.evidence
+            .checkpoint(staged.iter().map(|file| SealedFile {
+                digest: file.digest,
+                path: file.name.clone(),
+            }))?;
+        for file in &staged {
+            file.publish(self.storage)?;
+        }
+        done.segments += staged.len() as u64;
+        Ok(done)
     }
-    done.segments += staged.len() as u64;
-    Ok(done)
 }
 
 /// Where segments go, and how far the log has come.
 struct Target<'a> {
-    storage: &'a dyn Storage,
-    layout: &'a Layout,
-    node: &'a Arc<str>,
+    of: &'a Sealing<'a>,
     reached: (i64, i64),
-    keys: &'a RecordKeys,
 }
 
 impl Target<'_> {
+    /// Which of these places segments hold already.
     fn sealed(
         &self,
         table: Table,
-        range: Option<(i64, i64)>,
+        seqs: &[i64],
         since: Option<i64>,
     ) -> Result<HashSet<i64>, RecordError> {
-        let Some(range) = range else {
+        if seqs.is_empty() {
             return Ok(HashSet::new());
-        };
-        let segments = segments::list(self.storage, self.layout, table, since..=None)?;
-        let ours = segments
-            .iter()
-            .filter(|segment| *segment.node == **self.node);
-        segments::sealed_seqs(self.storage, table, ours, range)
+        }
+        let Sealing {
+            storage,
+            layout,
+            node,
+            ..
+        } = *self.of;
+        let segments = segments::list(storage, layout, table, since..=None)?;
+        let ours = segments.iter().filter(|segment| *segment.node == **node);
+        segments::sealed_seqs(storage, table, ours, seqs)
     }
 }
 
@@ -187,13 +190,14 @@ impl<'a, R: Rows> Days<'a, R> {
     }
 
     fn begin(&self, first_seq: i64) -> Result<SegmentWriter<'a>, RecordError> {
-        let Target {
+        let Target { of, reached } = *self.target;
+        let Sealing {
             storage,
             layout,
             node,
-            reached,
             keys,
-        } = *self.target;
+            ..
+        } = *of;
         let begun = Begun {
             table: self.table,
             node,

@@ -3,17 +3,18 @@
 //! Whatever moment it is stopped at, each row is in a journal file or a segment; rows in both are recognised by their `seq`,
 //! here, at recovery, and by readers.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
+use crate::backlog::Backlog;
 use crate::budget::Budget;
 use crate::evidence::Evidence;
-use crate::index::{Index, JournalBytes};
+use crate::index::{Carried, Index, JournalBytes};
 use crate::layout::Layout;
 use crate::queue::{Promise, Queue, Sealed};
-use crate::seal::seal;
+use crate::seal::Sealing;
 use crate::{RecordError, Storage, Unrecorded};
 
 /// What the sealer is asked for.
@@ -42,7 +43,7 @@ pub(crate) struct Sealer {
     open: HashSet<i64>,
     /// What the last file was read into.
     buffer: Vec<u8>,
-    /// Files that could not be sealed before the record closed.
+    /// Files that could not be sealed before the record closed, and those behind them.
     left: Vec<(u64, Option<i64>)>,
 }
 
@@ -74,25 +75,28 @@ impl Sealer {
         let mut backlog = VecDeque::new();
         while let Some(job) = backlog.pop_front().or_else(|| jobs.recv().ok()) {
             match job {
-                Job::Answer(sealed) => drop(sealed.send(Ok(()))),
+                Job::Answer(sealed) => drop(sealed.send(self.answer())),
                 Job::Seal {
                     number,
                     durable_to,
                     last: true,
                 } => {
                     self.left.push((number, durable_to));
-                    let files = std::mem::take(&mut self.left);
-                    self.attempt(&files, true);
+                    self.attempt(Self::seal_left);
                     return;
                 }
+                // What it holds may be the end of a call in those.
+                Job::Seal {
+                    number, durable_to, ..
+                } if !self.left.is_empty() => self.left.push((number, durable_to)),
                 Job::Seal {
                     number,
                     durable_to,
                     last: false,
                 } => {
-                    while !self.attempt(&[(number, durable_to)], false) {
+                    while !self.attempt(|sealer| sealer.seal_file(number, durable_to)) {
                         if !self.rest(jobs, &mut backlog) {
-                            // Nothing can be carried any more: the last file is sealed together with this one.
+                            // Nothing can be carried into a file in use any more.
                             self.left.push((number, durable_to));
                             break;
                         }
@@ -102,8 +106,8 @@ impl Sealer {
         }
     }
 
-    fn attempt(&mut self, files: &[(u64, Option<i64>)], last: bool) -> bool {
-        let result = self.seal_files(files, last);
+    fn attempt(&mut self, seal: impl FnOnce(&mut Self) -> Result<(), RecordError>) -> bool {
+        let result = seal(self);
         if let Err(error) = &result {
             tracing::warn!(%error, "the journal cannot be sealed yet");
             // Once it is sealed, there is more room than before.
@@ -124,8 +128,7 @@ impl Sealer {
         loop {
             match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Job::Answer(sealed)) => {
-                    let why = self.queue.lock().seal_fault.clone().unwrap_or_default();
-                    drop(sealed.send(Err(RecordError::Unwritable(why))));
+                    drop(sealed.send(Err(self.fault())));
                 }
                 Ok(job) => backlog.push_back(job),
                 Err(RecvTimeoutError::Timeout) => return !self.queue.is_closing(),
@@ -134,67 +137,97 @@ impl Sealer {
         }
     }
 
-    fn seal_files(&mut self, files: &[(u64, Option<i64>)], last: bool) -> Result<(), RecordError> {
-        let mut read = Vec::new();
-        for (number, durable_to) in files {
-            let path = self.layout.journal(&self.node, *number);
-            let buffer = std::mem::take(&mut self.buffer);
-            match JournalBytes::read_into(&*self.storage, path, *number, buffer) {
-                Ok(file) => read.push((file, *durable_to)),
-                // An earlier attempt came as far as removing it.
-                Err(error) if error.is_vanished() => {}
-                Err(error) => return Err(error),
-            }
+    /// Whether everything so far is sealed.
+    fn answer(&self) -> Result<(), RecordError> {
+        if self.left.is_empty() {
+            return Ok(());
         }
-        let index = Index::of(read.iter().map(|(file, durable_to)| (file, *durable_to)))?;
-        let done = seal(
-            &*self.storage,
-            &self.layout,
-            &self.node,
-            &index,
-            last,
-            &self.evidence,
-            &self.queue.options.keys,
-        )?;
-        if !last {
-            self.carry_open(&index, &done.open)?;
-        }
+        Err(self.fault())
+    }
+
+    fn fault(&self) -> RecordError {
+        RecordError::Unwritable(self.queue.lock().seal_fault.clone().unwrap_or_default())
+    }
+
+    /// Seals one file; what is open goes on in the file in use.
+    fn seal_file(&mut self, number: u64, durable_to: Option<i64>) -> Result<(), RecordError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let file = self.read(number, buffer)?;
+        let index = Index::of([(&file, durable_to)])?;
+        let done = self.sealing().seal(&index, false)?;
+        self.carry_open(&index, &done.open)?;
         for seq in &done.sealed {
             self.open.remove(seq);
         }
-        for (file, _) in &read {
-            self.storage
-                .remove(&file.path)
-                .map_err(RecordError::io("remove", &file.path))?;
+        match self.storage.remove(&file.path) {
+            // An earlier attempt came as far as that.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(RecordError::io("remove", &file.path))?,
         }
         let folder = self.layout.journals();
         self.storage
             .sync_folder(&folder)
             .map_err(RecordError::io("sync", &folder))?;
-        let entries = index.entries as u64;
-        drop(index);
-        self.buffer = read.pop().map(|(file, _)| file.bytes).unwrap_or_default();
-        let mut state = self.queue.lock();
-        state.sealing = state.sealing.saturating_sub(files.len());
-        state.sealed += done.segments;
-        state.unsealed = state.unsealed.saturating_sub(entries);
+        self.queue
+            .lock()
+            .sealed_file(done.segments, index.entries as u64);
+        self.buffer = file.bytes;
         Ok(())
     }
 
-    /// Writes what may still end into the file in use, and ends of calls that went there before; returns once that is durable.
-    fn carry_open(
-        &mut self,
-        index: &Index<'_>,
-        open: &[(i64, i64, Vec<u8>)],
-    ) -> Result<(), RecordError> {
-        let mut carried = Vec::new();
-        for (call_seq, seq, payload) in open {
-            carried.push(self.carry(*seq, payload)?);
-            self.open.insert(*call_seq);
+    /// Seals the files that are left, the last of which was ended in good order.
+    fn seal_left(&mut self) -> Result<(), RecordError> {
+        let left = std::mem::take(&mut self.left);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut backlog = Backlog::new(self.sealing(), HashMap::new());
+        for (at, (number, durable_to)) in left.iter().enumerate() {
+            let file = self.read(*number, buffer)?;
+            let is_last = at + 1 == left.len();
+            let (done, entries) = if is_last {
+                backlog.seal_last(&file, *durable_to, |_| Ok(()))?
+            } else {
+                backlog.seal(&file, *durable_to, |_| Ok(()))?
+            };
+            buffer = file.bytes;
+            let mut state = self.queue.lock();
+            state.sealed_file(done.segments, entries as u64);
         }
-        for (call_seq, payload) in index.strays() {
-            if self.open.contains(&call_seq) {
-                carried.push(self.carry(call_seq, payload)?);
+        backlog.finish()
+    }
+
+    fn sealing(&self) -> Sealing<'_> {
+        Sealing {
+            storage: &*self.storage,
+            layout: &self.layout,
+            node: &self.node,
+            evidence: &self.evidence,
+            keys: &self.queue.options.keys,
+        }
+    }
+
+    /// Reads a file into a buffer that served another before; an empty one where an earlier attempt came as far as removing it.
+    fn read(&self, number: u64, buffer: Vec<u8>) -> Result<JournalBytes, RecordError> {
+        let path = self.layout.journal(&self.node, number);
+        match JournalBytes::read_into(&*self.storage, path.clone(), number, buffer) {
+            Err(error) if error.is_vanished() => Ok(JournalBytes {
+                path,
+                number,
+                bytes: Vec::new(),
+            }),
+            read => read,
+        }
+    }
+
+    /// Writes what may still end into the file in use, and ends of calls that went there before; returns once that is durable.
+    fn carry_open(&mut self, index: &Index<'_>, open: &[Carried]) -> Result<(), RecordError> {
+        let mut carried = Vec::new();
+        for entry in open {
+            carried.push(self.carry(entry)?);
+            self.open.insert(entry.call_seq);
+        }
+        for stray in index.strays() {
+            if self.open.contains(&stray.call_seq) {
+                carried.push(self.carry(&stray)?);
             }
         }
         for durable in carried {
@@ -204,8 +237,8 @@ impl Sealer {
         Ok(())
     }
 
-    fn carry(&self, seq: i64, payload: &[u8]) -> Result<Promise, RecordError> {
-        let queued = self.queue.carry(seq, payload);
+    fn carry(&self, entry: &Carried) -> Result<Promise, RecordError> {
+        let queued = self.queue.carry(entry.seq, &entry.payload);
         queued.map_err(|why| RecordError::Unwritable(why.to_string()))
     }
 }

@@ -11,13 +11,22 @@ pub(crate) const NOON: i64 = 1_795_348_800_000_000;
 
 /// A call, and its end if it was forwarded.
 pub(crate) fn whole(log: &mut Log, number: i64) {
+    if let Some(seq) = begun(log, number) {
+        ended(log, number, seq);
+    }
+}
+
+/// A call; its place, if it was forwarded.
+pub(crate) fn begun(log: &mut Log, number: i64) -> Option<i64> {
     let (seq, verdict) = with_call(number, |call| {
         let stamp = log.stamp(NOON + number * 900);
         (log.decide(stamp, call).seq(), call.verdict)
     });
-    if verdict == Verdict::Deny {
-        return;
-    }
+    (verdict == Verdict::Allow).then_some(seq)
+}
+
+/// How it ended.
+pub(crate) fn ended(log: &mut Log, number: i64, seq: i64) {
     let finish = Finish::<&str> {
         outcome: Outcome::Ok,
         status: Some(200),

@@ -1,7 +1,8 @@
 //! What a commit, a seal, a read and a verification cost on this machine, each beside a bare loop in the same run:
-//! `cargo run --release -p weir-recorder --example measure [commit|seal|load] [ROWS] [FOLDER]`.
+//! `cargo run --release -p weir-recorder --example measure [commit|seal|load|backlog] [ROWS] [FOLDER]`.
 #![expect(clippy::print_stdout, reason = "figures for people")]
 
+mod backlog;
 mod calls;
 mod commit;
 mod gauge;
@@ -16,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut parts, mut rows, mut base) = (Vec::new(), 1 << 20, std::env::temp_dir());
     for argument in std::env::args().skip(1) {
         match (argument.as_str(), argument.parse()) {
-            ("commit" | "seal" | "load", _) => parts.push(argument),
+            ("commit" | "seal" | "load" | "backlog", _) => parts.push(argument),
             (_, Ok(number)) => rows = number,
             (_, Err(_)) => base = PathBuf::from(argument),
         }
@@ -35,6 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         if wanted("load") {
             load::seals_under_load(&folder)?;
+        }
+        if wanted("backlog") {
+            backlog::backlogs(&folder, rows)?;
         }
         Ok(())
     };

@@ -451,6 +451,13 @@ impl State {
         durable
     }
 
+    /// A journal file with so many entries is sealed.
+    pub(crate) fn sealed_file(&mut self, segments: u64, entries: u64) {
+        self.sealing = self.sealing.saturating_sub(1);
+        self.sealed += segments;
+        self.unsealed = self.unsealed.saturating_sub(entries);
+    }
+
     /// Whether another file would be sealed soon. Else the one in use rather grows: each new one takes its room on the disk.
     pub(super) fn seals_keep_up(&self) -> bool {
         self.sealing < SEALING_MAX

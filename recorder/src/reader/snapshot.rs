@@ -59,14 +59,16 @@ impl Snapshot {
                 continue;
             };
             let index = Index::of(of_node.iter().map(|(_, file)| (file, None)))?;
-            let range = match table {
-                Table::Calls | Table::Changes => index.calls_range(),
-                Table::Events => index.events_range(),
+            let seqs = match table {
+                Table::Calls | Table::Changes => index.call_seqs(),
+                Table::Events => index.event_seqs(),
             };
-            let Some(range) = range else { continue };
+            if seqs.is_empty() {
+                continue;
+            }
             // Segments of other days are not looked through, so rows of other days are not asked for either.
             let ours = segments.iter().filter(|segment| segment.node == *node);
-            let sealed = segments::sealed_seqs(storage, table, ours, range)?;
+            let sealed = segments::sealed_seqs(storage, table, ours, &seqs)?;
             let rows = rows(&index, table, &Arc::from(node.as_str()), &sealed)?;
             live.push((node.clone(), rows));
         }

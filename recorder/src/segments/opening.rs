@@ -125,18 +125,19 @@ impl Footer {
     }
 }
 
-/// Which `seq` in this range the segments hold.
+/// Which of these places, which are sorted, the segments hold.
 pub(crate) fn sealed_seqs<'a>(
     storage: &dyn Storage,
     table: Table,
     segments: impl IntoIterator<Item = &'a Segment>,
-    (first, last): (i64, i64),
+    seqs: &[i64],
 ) -> Result<HashSet<i64>, RecordError> {
     let mut sealed = HashSet::new();
-    for segment in segments
-        .into_iter()
-        .filter(|s| s.first_seq <= last && s.last_seq >= first)
-    {
+    let may_hold = |segment: &&Segment| {
+        let from = seqs.partition_point(|seq| *seq < segment.first_seq);
+        seqs.get(from).is_some_and(|seq| *seq <= segment.last_seq)
+    };
+    for segment in segments.into_iter().filter(may_hold) {
         let (batches, _) = open(
             storage,
             &segment.path,
@@ -146,8 +147,8 @@ pub(crate) fn sealed_seqs<'a>(
         )?;
         for batch in batches {
             let batch = batch?;
-            let seqs = batch.column(0).as_primitive::<Int64Type>().values();
-            sealed.extend(seqs.iter().filter(|seq| (first..=last).contains(seq)));
+            let there = batch.column(0).as_primitive::<Int64Type>().values();
+            sealed.extend(there.iter().filter(|seq| seqs.binary_search(seq).is_ok()));
         }
     }
     Ok(sealed)

@@ -15,6 +15,7 @@
     reason = "tests"
 )]
 
+mod backlog;
 mod budget;
 mod changes;
 mod compaction;

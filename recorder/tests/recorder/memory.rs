@@ -29,6 +29,8 @@ struct World {
     moved: Vec<(PathBuf, PathBuf)>,
     /// The power goes before the change of this number.
     power_until: Option<usize>,
+    /// The change of this number fails, and those after it do not.
+    fails_at: Option<usize>,
     off: bool,
     faults: Faults,
     hanging: usize,
@@ -133,6 +135,12 @@ impl Memory {
         world.power_until = Some(world.changes + changes);
     }
 
+    /// After so many changes one fails.
+    pub fn fail_after(&self, changes: usize) {
+        let mut world = self.lock();
+        world.fails_at = Some(world.changes + changes);
+    }
+
     pub fn is_off(&self) -> bool {
         self.lock().off
     }
@@ -227,6 +235,9 @@ impl Memory {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
         world.changes += 1;
+        if world.fails_at == Some(world.changes - 1) {
+            return Err(io::Error::other("input/output error"));
+        }
         Ok(world)
     }
 }

@@ -9,7 +9,6 @@ use sha2::{Digest, Sha256};
 
 use super::super::growth::Hasher;
 use super::super::merkle::Hash;
-use crate::entry::Head;
 use crate::index::{Index, JournalBytes};
 use crate::layout::{Layout, Table};
 use crate::{Event, EventKind, RecordError, Segment, Storage, segments};
@@ -143,10 +142,8 @@ impl Moment {
                 Ok(())
             })?;
             // The end of a call whose row has it: a copy that was carried on once too often.
-            for (_, payload) in index.strays() {
-                if let Some(head) = Head::of(payload) {
-                    journal.remove(&head.seq);
-                }
+            for stray in index.strays() {
+                journal.remove(&stray.seq);
             }
         }
         for node in moment.nodes.values_mut() {
