@@ -9,14 +9,14 @@
 //! forwarded and the record said so before, or the record could not be written and nothing was forwarded.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::{Body as _, Incoming};
 use weir_policy::{AskKind, Context, Decision, ENGINE, Micros};
-use weir_recorder::{Call, Outcome};
+use weir_recorder::Call;
 
 use crate::bounds::{Full, Place, Resource};
 use crate::call_id;
@@ -27,16 +27,15 @@ use crate::enforce::hold::{Hold, Onward};
 use crate::enforce::kept::Kept;
 use crate::enforce::open_call::OpenCall;
 use crate::enforce::question::Matter;
-use crate::gate::{Gate, Served};
-use crate::grants::{Grant, Identity};
+use crate::gate::Gate;
 use crate::leave::Leave;
-use crate::ledger::{Heard, Opinion, unrecorded};
+use crate::ledger::{Heard, unrecorded};
 use crate::peer::Peer;
-use crate::sessions::{Owner, Session};
-use crate::telemetry::CallDecided;
+use crate::sessions::Session;
 use crate::traces;
 
 pub(crate) use bare::exchange as bare;
+pub(crate) use caller::Caller;
 pub(crate) use cancel::Cancellable;
 pub(crate) use refusal::{Refusal, refuse, tell_suppressed};
 pub(crate) use reply::{Body, failure};
@@ -47,6 +46,7 @@ mod asked;
 mod away;
 mod bare;
 mod call;
+mod caller;
 mod cancel;
 mod carry;
 mod door;
@@ -55,6 +55,7 @@ mod hold;
 mod kept;
 mod metadata;
 mod mirrored;
+mod notes;
 mod open_call;
 mod outcome;
 mod question;
@@ -65,45 +66,6 @@ mod result;
 mod resume;
 mod tap;
 mod turn;
-
-/// Who calls, and whom.
-#[derive(Debug)]
-pub(crate) struct Caller {
-    pub(crate) grant: Arc<Grant>,
-    pub(crate) identity: Identity,
-    pub(crate) server: Arc<Served>,
-    pub(crate) peer: Arc<Peer>,
-    /// What the client's software calls itself on the HTTP level: tells clients of one address apart.
-    pub(crate) agent: Arc<str>,
-}
-
-impl Caller {
-    /// Whose sessions these are.
-    pub(crate) fn owner<'a>(&'a self, gate: &'a Gate) -> Owner<'a> {
-        Owner {
-            bounds: &gate.bounds,
-            grant: &self.grant,
-            name: &self.identity.owner,
-        }
-    }
-
-    /// Done when what the caller showed opens nothing any more: its access token expired, its certificate did or was taken back.
-    async fn lapsed(&self) {
-        let expired = async {
-            let Some(until) = self.identity.until else {
-                return std::future::pending().await;
-            };
-            while let Ok(left) = until.duration_since(SystemTime::now()) {
-                // Not in one go: a clock that steps is met half a minute later.
-                tokio::time::sleep(left.min(Duration::from_secs(30))).await;
-            }
-        };
-        tokio::select! {
-            () = expired => {}
-            () = self.peer.lapsed() => {}
-        }
-    }
-}
 
 /// Takes one request from its headers to its answer.
 pub(crate) async fn enforce(
@@ -510,49 +472,4 @@ fn find_session(gate: &Gate, caller: &Caller, envelope: &Envelope<'_>) -> Result
         session.client.protocol = Some(Arc::from(protocol));
     }
     Ok(session)
-}
-
-impl Gate {
-    /// Counts that a bound was reached, by whom if that is known.
-    pub(crate) fn note_full(&self, full: &Full, grant: Option<&str>) {
-        self.telemetry.full(full, grant);
-        tracing::debug!(
-            limit = full.resource.as_str(),
-            most = full.most,
-            of_grant = full.of_grant,
-            grant,
-            "a bound is reached"
-        );
-    }
-
-    fn note_decided(&self, caller: &Caller, tool: &str, decision: &Decision) {
-        self.telemetry.decided(&CallDecided {
-            server: &caller.server.name,
-            grant: &caller.grant.name,
-            tool,
-            verdict: decision.verdict.as_str(),
-            reason: decision.reason.as_str(),
-        });
-    }
-
-    fn note_opinions(&self, caller: &Caller, opinions: &[Opinion]) {
-        for opinion in opinions {
-            self.telemetry
-                .shadow(&caller.grant.name, &opinion.name, opinion.class);
-        }
-    }
-
-    fn note_unrecorded(&self, caller: &Caller, why: &weir_recorder::Unrecorded) {
-        self.telemetry.unrecorded(&caller.server.name);
-        tracing::warn!(server = %caller.server.name, grant = %caller.grant.name, %why, "a call was refused: its decision could not be recorded");
-    }
-
-    fn note_finished(&self, caller: &Caller, method: &str, outcome: Outcome, began: Instant) {
-        self.telemetry.finished(
-            &caller.server.name,
-            method,
-            outcome.as_str(),
-            began.elapsed(),
-        );
-    }
 }

@@ -14,23 +14,29 @@ const ROUNDS: i64 = 20;
 fn an_end_goes_to_the_disk_with_the_next_decision() {
     let storage = Memory::new();
     let (recorder, mut log, _) = open_on(&storage).unwrap();
-    let before = recorder.health().syncs;
-    for round in 0..ROUNDS {
-        let at = NOON + 2 * round;
-        let decided = decide(&mut log, at, &call(round));
-        let seq = decided.seq();
-        assert!(decided.wait_blocking().unwrap().is_some(), "allowed");
-        drop(log.finish(at + 1, seq, &finish(Outcome::Ok)));
-        // Time enough for a sync of its own.
-        park_timeout(Duration::from_millis(1));
-    }
-    let syncs = recorder.health().syncs - before;
-    assert!(
-        syncs < 3 * ROUNDS as u64 / 2,
-        "{syncs} syncs of {ROUNDS} calls"
-    );
+    let mut made = 0;
+    let mut syncs = || {
+        let before = recorder.health().syncs;
+        for number in made..made + ROUNDS {
+            let at = NOON + 2 * number;
+            let decided = decide(&mut log, at, &call(number));
+            let seq = decided.seq();
+            assert!(decided.wait_blocking().unwrap().is_some(), "allowed");
+            drop(log.finish(at + 1, seq, &finish(Outcome::Ok)));
+            // Time enough for a sync of its own.
+            park_timeout(Duration::from_millis(1));
+        }
+        made += ROUNDS;
+        recorder.health().syncs - before
+    };
+    // On a busy machine that millisecond may be longer than an end waits; seldom always.
+    let tries: Vec<u64> = (0..20)
+        .map(|_| syncs())
+        .take_while(|syncs| *syncs >= 3 * ROUNDS as u64 / 2)
+        .collect();
+    assert!(tries.len() < 20, "{tries:?} syncs of {ROUNDS} calls each");
     recorder.close().unwrap();
-    assert_eq!(seqs(&reader(&storage)).len() as i64, ROUNDS);
+    assert_eq!(seqs(&reader(&storage)).len() as i64, made);
 }
 
 #[test]
