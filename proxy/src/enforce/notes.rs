@@ -46,7 +46,13 @@ impl Gate {
         tracing::warn!(server = %caller.server.name, grant = %caller.grant.name, %why, "a call was refused: its decision could not be recorded");
     }
 
-    pub(super) fn note_finished(&self, caller: &Caller, method: &str, outcome: Outcome, began: Instant) {
+    pub(super) fn note_finished(
+        &self,
+        caller: &Caller,
+        method: &str,
+        outcome: Outcome,
+        began: Instant,
+    ) {
         self.telemetry.finished(
             &caller.server.name,
             method,
