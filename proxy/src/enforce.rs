@@ -73,7 +73,7 @@ pub(crate) async fn enforce(
     peer: &Arc<Peer>,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
 
     // accept: is this host meant, by a page that may, at a path and with a method that mean something?
     let path = match door::open(gate, &head) {
@@ -92,6 +92,7 @@ pub(crate) async fn enforce(
             return shut.answer(gate, peer, &head).await;
         }
     };
+    door::forget_credentials(&mut head.headers);
     if let Err(full) = caller.peer.comes_as(&gate.bounds, &caller.grant) {
         read::drain(body).await;
         return full_up(gate, &caller, full).await;

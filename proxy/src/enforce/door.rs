@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HOST, ORIGIN, USER_AGENT};
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, PROXY_AUTHORIZATION, USER_AGENT};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::Caller;
 use super::metadata::{self, challenge};
@@ -134,6 +134,13 @@ pub(super) async fn authenticate(
     }
 }
 
+/// What opened the door goes no further than the door.
+pub(super) fn forget_credentials(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
+    }
+}
+
 fn caller(
     (grant, identity): Opened,
     server: &Arc<Served>,
@@ -250,4 +257,23 @@ fn turn_away(gate: &Gate, server: &str, why: TurnedAway) -> Response<Body> {
     };
     let is_over = why == TurnedAway::CertificateLapsed;
     reply::who_are_you(status, text, challenge(gate, server, error, text), is_over)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_opens_something_is_forgotten_and_the_rest_is_not() {
+        let said = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, USER_AGENT];
+        let mut headers: HeaderMap = said
+            .into_iter()
+            .map(|name| (name, HeaderValue::from_static("x")))
+            .collect();
+        headers.append(COOKIE, HeaderValue::from_static("y"));
+        forget_credentials(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), [USER_AGENT]);
+    }
 }

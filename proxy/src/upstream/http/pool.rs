@@ -139,6 +139,7 @@ impl Pool {
                 Some(_) if is_new => return Err(Unanswered::Unsent(fault.into_error())),
                 Some(unsent) => request = unsent,
             }
+            // It is closed, and what is closed is not taken again: each turn has one connection less.
             *request.uri_mut() = target.clone();
             request.headers_mut().remove(HOST);
         }
@@ -317,5 +318,60 @@ impl From<Unanswered> for ForwardError {
             cause,
             detail: super::chain(&fault as &(dyn StdError + 'static)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::upstream::Versions;
+
+    #[tokio::test]
+    async fn what_a_closing_connection_hands_back_goes_over_another_one() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/mcp", server.local_addr().unwrap());
+        let url: Uri = url.parse().unwrap();
+        let second = Duration::from_secs(1);
+        let connector = Connector::new(&url, None, Versions::One, second)
+            .await
+            .unwrap();
+        let pool = Pool::new(&url, connector).unwrap();
+        // An idle connection whose other end goes before its task hears of that, or of the request.
+        let (near, far) = tokio::io::duplex(1024);
+        let (single, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        let mut connection = pin!(connection);
+        assert!(connection.as_mut().now_or_never().is_none());
+        pool.0.kept().idle.push((single, Instant::now()));
+        drop(far);
+        let request = Request::post(&url).body(Full::from("call")).unwrap();
+        let mut sending = pin!(pool.send(request));
+        assert!(sending.as_mut().now_or_never().is_none());
+        drop(connection.await);
+        let serve = async {
+            let (mut socket, _) = server.accept().await.unwrap();
+            let mut read = vec![0; 4096];
+            let length = socket.read(&mut read).await.unwrap();
+            socket
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap();
+            read.truncate(length);
+            String::from_utf8(read).unwrap()
+        };
+        let (answer, read) = tokio::join!(sending, serve);
+        assert_eq!(answer.unwrap().status(), 200);
+        assert!(
+            read.starts_with("POST /mcp HTTP/1.1\r\n") && read.ends_with("\r\n\r\ncall"),
+            "{read}"
+        );
     }
 }
